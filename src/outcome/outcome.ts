@@ -1,6 +1,7 @@
 // The outcome room's door: what a fault means, and the reports about it.
 
 import type { DeliveryEvent } from "../core/event.ts";
+import type { SiteName } from "../core/ids.ts";
 import type { Message, QueuedRecipient } from "../core/message.ts";
 import type { Fault, Outcome } from "../core/outcome.ts";
 import type { Instant } from "../core/time.ts";
@@ -9,7 +10,12 @@ import type { Instant } from "../core/time.ts";
 export type BounceClass = string;
 
 export interface Classifier {
-  classify(fault: Fault): BounceClass;
+  /**
+   * The class of a fault. `site` is the name of the site that answered, so that the rules of that operator apply;
+   * without it only the rules for everyone do. The class says what is wrong, not how long it lasts: that is the
+   * outcome's kind (a 450 4.1.1 is an invalid_recipient too).
+   */
+  classify(fault: Fault, site?: SiteName): BounceClass;
 }
 
 /** RFC 3464 section 2.3.3. "expanded" does not occur here. */
@@ -38,6 +44,8 @@ export interface Dsn {
   readonly to: string;
   readonly content: Buffer;
   readonly smtpUtf8: boolean;
+  /** "8bitmime" when the returned message holds octets above 127. */
+  readonly body: "7bit" | "8bitmime";
 }
 
 export interface DsnWriter {
