@@ -1,0 +1,19 @@
+// The shaping room's door: what may go to a site now, and when to try again.
+
+import type { SiteLimits, SitesConfig } from "../config/config.ts";
+import type { SiteName } from "../core/ids.ts";
+
+export { GovernorTable, RateGovernor } from "./rate-governor.ts";
+export { nextDueAt } from "./retry-schedule.ts";
+export { suspensionMs } from "./suspension.ts";
+
+export interface EffectiveLimits extends SiteLimits {
+  /** The config line that decides, for people. */
+  readonly where: string;
+}
+
+/** The limits of a site: its own definition where the config names it, else the defaults. */
+export function limitsFor(site: SiteName, sites: SitesConfig): EffectiveLimits {
+  const named = sites.named.find((candidate) => candidate.name === site);
+  return named ?? { ...sites.defaults, where: "sites.defaults" };
+}
