@@ -1,7 +1,7 @@
 // A bound on the work of a regular expression, so that no reply can keep the engine busy (ReDoS).
 
 /** Greatest number of ways that a pattern may try at one place of the text. */
-export const patternCostMax = 2_000;
+export const patternCostMax = 10_000;
 
 /**
  * The number of ways in which a pattern can try to match at one place, from above. Throws an Error that says what to
