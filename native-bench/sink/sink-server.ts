@@ -1,0 +1,150 @@
+// The receivers' side of the internet in a box: operators on many loopback addresses, all on one port.
+
+import { createServer, type Server, type Socket } from "node:net";
+import { createSecureContext, type SecureContext } from "node:tls";
+import { epochMs } from "../clock.ts";
+import type { Ledger } from "./ledger.ts";
+import { createOperator, type Operator, type OperatorProfile, type Rule } from "./operator.ts";
+import { selfSigned } from "./self-signed.ts";
+import { allExtensions, type SessionHost, SinkSession } from "./sink-session.ts";
+
+export interface OperatorSetup {
+  readonly profile: OperatorProfile;
+  /** The host name that it shows, and the addresses that it listens on. */
+  readonly hostName: string;
+  readonly addresses: readonly string[];
+  readonly startTls?: boolean | undefined;
+  /** EHLO keywords with parameters; all that we know when left out. */
+  readonly extensions?: readonly string[] | undefined;
+}
+
+export interface OperatorCounts {
+  readonly name: string;
+  readonly connectionsOpen: number;
+  readonly connectionsPeakPerAddress: number;
+  readonly verdicts: Readonly<Partial<Record<Rule, number>>>;
+}
+
+const backlog = 1_024;
+const portTriesMax = 50;
+
+interface Station {
+  readonly host: SessionHost;
+  readonly operator: Operator;
+  readonly addresses: readonly string[];
+  readonly hostName: string;
+}
+
+export class SinkServer {
+  readonly #ledger: Ledger;
+  readonly #stations: readonly Station[];
+  readonly #servers: Server[] = [];
+  readonly #sessions = new Set<SinkSession>();
+  #messageNo = 0;
+  #port = 0;
+
+  constructor(operators: readonly OperatorSetup[], ledger: Ledger, seed: number) {
+    this.#ledger = ledger;
+    const startedAt = epochMs();
+    const withTls = operators.filter((setup) => setup.startTls === true).map((setup) => setup.hostName);
+    const secureContext = withTls.length === 0 ? undefined : newSecureContext(withTls);
+    this.#stations = operators.map((setup, i) => {
+      const operator = createOperator(setup.profile, seed + i, startedAt);
+      const host: SessionHost = {
+        operator,
+        ledger,
+        hostName: setup.hostName,
+        secureContext: setup.startTls === true ? secureContext : undefined,
+        extensions: setup.extensions ?? allExtensions,
+        now: epochMs,
+        nextMessageNo: () => ++this.#messageNo,
+      };
+      return { host, operator, addresses: setup.addresses, hostName: setup.hostName };
+    });
+  }
+
+  get port(): number {
+    return this.#port;
+  }
+
+  /** Listens on every address with the same port: the preferred one (0: any), or another where that one is taken. */
+  async listen(preferredPort: number): Promise<number> {
+    let port = preferredPort;
+    for (let i = 0; i < portTriesMax; i++) {
+      try {
+        return await this.#listenOn(port);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw error;
+        await this.#closeServers();
+        port = 0;
+      }
+    }
+    throw new Error(`no port was free on all addresses after ${portTriesMax} tries`);
+  }
+
+  async #listenOn(port: number): Promise<number> {
+    let shared = port;
+    for (const { host, addresses } of this.#stations) {
+      for (const address of addresses) {
+        const server = createServer({ noDelay: true }, (socket) => this.#serve(socket, host));
+        this.#servers.push(server);
+        await listenOnce(server, address, shared);
+        const bound = server.address();
+        if (typeof bound === "object" && bound !== null) shared = bound.port;
+      }
+    }
+    this.#port = shared;
+    return shared;
+  }
+
+  #serve(socket: Socket, host: SessionHost): void {
+    const session = new SinkSession(socket, host, (ended) => this.#sessions.delete(ended));
+    this.#sessions.add(session);
+  }
+
+  /** Changes what an operator is like from now on. */
+  change(name: string, patch: Partial<OperatorProfile>): void {
+    const station = this.#stations.find(({ operator }) => operator.profile.name === name);
+    if (station === undefined) throw new Error(`no operator ${name}`);
+    station.operator.profile = { ...station.operator.profile, ...patch };
+  }
+
+  counts(): OperatorCounts[] {
+    return this.#stations.map(({ operator }) => {
+      const addresses = [...operator.addresses.values()];
+      return {
+        name: operator.profile.name,
+        connectionsOpen: addresses.reduce((sum, address) => sum + address.connections, 0),
+        connectionsPeakPerAddress: addresses.reduce((peak, address) => Math.max(peak, address.connectionsPeak), 0),
+        verdicts: Object.fromEntries(operator.verdicts),
+      };
+    });
+  }
+
+  async close(): Promise<void> {
+    const closing = this.#closeServers();
+    for (const session of [...this.#sessions]) session.destroy();
+    await closing;
+    await this.#ledger.close();
+  }
+
+  async #closeServers(): Promise<void> {
+    const servers = this.#servers.splice(0);
+    await Promise.all(servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve()))));
+  }
+}
+
+function listenOnce(server: Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen({ host, port, backlog }, () => {
+      server.off("error", reject);
+      resolve();
+    });
+  });
+}
+
+function newSecureContext(hostNames: readonly string[]): SecureContext {
+  const { keyPem, certPem } = selfSigned(hostNames, new Date());
+  return createSecureContext({ key: keyPem, cert: certPem });
+}

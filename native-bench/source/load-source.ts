@@ -1,0 +1,154 @@
+// The load source: many sessions that submit made messages, flat out or at a rate, and remember each 250.
+
+import { createHistogram, type RecordableHistogram } from "node:perf_hooks";
+import { epochMs, pause } from "../clock.ts";
+import type { Acknowledgement, LoadPlan, Percentiles, SourceCounts } from "./load-plan.ts";
+import { type MadeMessage, messageMaker } from "./message-template.ts";
+import { SourceSession } from "./source-session.ts";
+
+/** A message refused with 4yz is offered again after this wait, so many times. */
+const refusedWaitMs = 100;
+const refusalsMax = 300;
+const reconnectWaitMs = 25;
+/** Without a single success in between, the run fails after so many. */
+const connectFailuresMax = 4_000;
+
+export class LoadSource {
+  readonly #plan: LoadPlan;
+  readonly #make: (no: number) => MadeMessage;
+  readonly #greeting = createHistogram();
+  readonly #finalDot = createHistogram();
+  readonly acknowledgements: Acknowledgement[] = [];
+  /** Bench ids of messages that the server may or may not have taken. */
+  readonly uncertain: string[] = [];
+  #nextNo = 0;
+  #startedAt = 0;
+  #stopped = false;
+  #refused = 0;
+  #refusedForNow = 0;
+  #connectFailures = 0;
+  #failuresInARow = 0;
+  #lastProblem: string | undefined;
+
+  constructor(plan: LoadPlan) {
+    this.#plan = plan;
+    this.#make = messageMaker(plan, new Date().toUTCString().replace("GMT", "+0000"));
+  }
+
+  /** Sends until the plan is done or `stop` is called. Rejects when the server cannot be reached. */
+  async run(): Promise<void> {
+    this.#startedAt = epochMs();
+    await Promise.all(Array.from({ length: this.#plan.sessions }, () => this.#runSession()));
+  }
+
+  /** Takes no more messages; the transactions under way are finished. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  counts(): SourceCounts {
+    const cpu = process.cpuUsage();
+    return {
+      acknowledged: this.acknowledgements.length,
+      refused: this.#refused,
+      refusedForNow: this.#refusedForNow,
+      uncertain: this.uncertain.length,
+      connectFailures: this.#connectFailures,
+      firstAt: this.acknowledgements[0]?.at,
+      lastAt: this.acknowledgements.at(-1)?.at,
+      greeting: percentiles(this.#greeting),
+      finalDot: percentiles(this.#finalDot),
+      lastProblem: this.#lastProblem,
+      cpuMs: (cpu.user + cpu.system) / 1_000,
+    };
+  }
+
+  async #runSession(): Promise<void> {
+    let message = await this.#nextMessage();
+    while (message !== undefined) {
+      const session = await this.#open();
+      if (session === undefined) return;
+      for (let i = 0; i < this.#plan.messagesPerSession && message !== undefined && session.usable; i++) {
+        if (await this.#submit(session, message)) message = await this.#nextMessage();
+      }
+      session.quit();
+    }
+  }
+
+  /** undefined once the plan is done. Waits for the message's turn where there is a rate. */
+  async #nextMessage(): Promise<MadeMessage | undefined> {
+    if (this.#stopped || this.#nextNo >= this.#plan.messages) return undefined;
+    const no = this.#nextNo++;
+    const { ratePerSecond } = this.#plan;
+    if (ratePerSecond !== undefined) {
+      const waitMs = this.#startedAt + (no * 1_000) / ratePerSecond - epochMs();
+      if (waitMs > 0) await pause(waitMs);
+      if (this.#stopped) return undefined;
+    }
+    return this.#make(no);
+  }
+
+  async #open(): Promise<SourceSession | undefined> {
+    while (!this.#stopped) {
+      const session = new SourceSession(this.#plan.target, this.#plan.reversePath, epochMs);
+      try {
+        await session.opened();
+        record(this.#greeting, session.greetingMs);
+        this.#failuresInARow = 0;
+        return session;
+      } catch (error) {
+        this.#connectFailures++;
+        this.#lastProblem = (error as Error).message;
+        if (++this.#failuresInARow > connectFailuresMax) {
+          throw new Error(`no session after ${connectFailuresMax} tries: ${this.#lastProblem}`);
+        }
+        await pause(reconnectWaitMs);
+      }
+    }
+    return undefined;
+  }
+
+  /** False when the message must be offered again over another connection. */
+  async #submit(session: SourceSession, message: MadeMessage): Promise<boolean> {
+    for (let refusals = 0; ; refusals++) {
+      const result = await session.submit(message);
+      if (result.kind === "acknowledged") {
+        record(this.#finalDot, result.dotMs);
+        this.acknowledgements.push({
+          benchId: message.benchId,
+          queueId: /queued as <?([0-9A-Za-z]+)/.exec(result.reply)?.[1] ?? "",
+          stream: this.#plan.stream,
+          recipients: result.recipients,
+          at: epochMs(),
+        });
+        return true;
+      }
+      if (result.kind === "broken") {
+        if (result.dotSent) this.uncertain.push(message.benchId);
+        return result.dotSent;
+      }
+      this.#lastProblem = result.reply;
+      if (!result.reply.startsWith("4") || refusals >= refusalsMax || this.#stopped) {
+        this.#refused++;
+        return true;
+      }
+      this.#refusedForNow++;
+      await pause(refusedWaitMs);
+    }
+  }
+}
+
+/** Histograms count whole microseconds from 1 up. */
+function record(histogram: RecordableHistogram, spanMs: number): void {
+  histogram.record(Math.max(1, Math.round(spanMs * 1_000)));
+}
+
+function percentiles(histogram: RecordableHistogram): Percentiles {
+  const none = histogram.count === 0;
+  return {
+    count: histogram.count,
+    p50Ms: none ? 0 : histogram.percentile(50) / 1_000,
+    p99Ms: none ? 0 : histogram.percentile(99) / 1_000,
+    maxMs: none ? 0 : histogram.max / 1_000,
+  };
+}
