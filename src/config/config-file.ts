@@ -51,7 +51,7 @@ export function formatConfigError(error: ConfigError): string {
 
 interface IncludedSites {
   readonly yaml: LocatedYaml;
-  readonly value: { readonly defaults: SiteDefaultsText; readonly [site: string]: SiteText };
+  readonly sites: { readonly defaults: SiteDefaultsText; readonly [site: string]: SiteText };
 }
 
 function readYaml(file: string): LocatedYaml | { readonly message: string } {
@@ -77,9 +77,9 @@ function readIncludedSites(main: LocatedYaml, errors: ConfigError[]): IncludedSi
       errors.push(...yaml.errors);
       continue;
     }
-    const checked = checkSchema(sitesFileSchema, yaml.data ?? {});
+    const checked = checkSchema(sitesFileSchema, yaml.data);
     errors.push(...placed(yaml, checked.complaints));
-    if (checked.value !== undefined) read.push({ yaml, value: checked.value as IncludedSites["value"] });
+    if (checked.value !== undefined) read.push({ yaml, sites: checked.value.sites as IncludedSites["sites"] });
   }
   return read;
 }
@@ -91,34 +91,32 @@ function siteLayers(
 ): SitesLayers {
   if (text === undefined) return { defaults: [], sites: [] };
   const { include: _include, defaults, ...own } = text.sites;
-  const sites: SiteLayer[] = layersOf(main, ["sites"], own as Record<string, SiteText>);
-  for (const { yaml, value } of included) {
-    const { defaults: _defaults, ...named } = value;
-    sites.push(...layersOf(yaml, [], named as Record<string, SiteText>));
+  const layers: SiteLayer[] = layersOf(main, own as Record<string, SiteText>);
+  for (const { yaml, sites } of included) {
+    const { defaults: _defaults, ...named } = sites;
+    layers.push(...layersOf(yaml, named as Record<string, SiteText>));
   }
-  return { defaults: [defaults, ...included.map(({ value }) => value.defaults)], sites };
+  return { defaults: [defaults, ...included.map(({ sites }) => sites.defaults)], sites: layers };
 }
 
-function layersOf(yaml: LocatedYaml, under: readonly string[], sites: Record<string, SiteText>): SiteLayer[] {
+function layersOf(yaml: LocatedYaml, sites: Record<string, SiteText>): SiteLayer[] {
   return Object.entries(sites).map(([name, text]) => ({
     name,
     text,
-    where: `${yaml.file}:${yaml.locate([...under, name], "key").line}`,
+    where: `${yaml.file}:${yaml.locate(["sites", name], "key").line}`,
   }));
 }
 
 /** Site names, and that each site says its exchangers in one of the files. */
 function checkSites(main: LocatedYaml, included: readonly IncludedSites[]): ConfigError[] {
   const errors: ConfigError[] = [];
-  const places: { yaml: LocatedYaml; path: string[]; name: string; site: unknown }[] = [];
-  const collect = (yaml: LocatedYaml, under: string[], sites: unknown) => {
-    if (typeof sites !== "object" || sites === null || Array.isArray(sites)) return;
-    for (const [name, site] of Object.entries(sites)) {
-      if (name !== "include" && name !== "defaults") places.push({ yaml, path: [...under, name], name, site });
-    }
-  };
-  collect(main, ["sites"], valueAt(main.data, ["sites"]));
-  for (const { yaml } of included) collect(yaml, [], yaml.data);
+  const places = [main, ...included.map(({ yaml }) => yaml)].flatMap((yaml) => {
+    const sites = valueAt(yaml.data, ["sites"]);
+    if (typeof sites !== "object" || sites === null || Array.isArray(sites)) return [];
+    return Object.entries(sites)
+      .filter(([name]) => name !== "include" && name !== "defaults")
+      .map(([name, site]: [string, unknown]) => ({ yaml, path: ["sites", name], name, site }));
+  });
   for (const { yaml, path, name } of places) {
     const message = checkSiteName(name);
     if (message !== undefined) errors.push(...placed(yaml, [{ path, on: "key", message }]));

@@ -301,8 +301,8 @@ const site = z.strictObject({
   ...siteKeys,
 });
 
-/** An included file: sites by name, and perhaps `defaults`. */
-export const sitesFileSchema = z.object({ defaults: siteDefaults }).catchall(site);
+/** An included file: the key `sites` with sites by name, and perhaps `defaults`. */
+export const sitesFileSchema = z.strictObject({ sites: z.object({ defaults: siteDefaults }).catchall(site) });
 
 const sites = z
   .object({

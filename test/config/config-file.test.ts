@@ -139,7 +139,7 @@ test("several streams or pools without a default must be told apart", async (t) 
 
 test("sites come from included files, and what stands in the main file wins key by key", async (t) => {
   const known =
-    'defaults: { rate: 7/s }\ngoogle:\n  exchangers: ["*.google.com"]\n  connections_max: 5\n  tls: required\n\nyahoo: { exchangers: ["*.yahoodns.net"], rate: unlimited }\n';
+    'sites:\n defaults: { rate: 7/s }\n google:\n  exchangers: ["*.google.com"]\n  connections_max: 5\n  tls: required\n yahoo: { exchangers: ["*.yahoodns.net"], rate: unlimited }\n';
   const config = valid(
     t,
     `${head}sites:\n  include: [$DIR/sites.yaml]\n  defaults: { connections_max: 3 }\n  mine: { exchangers: [mx.mine.test] }\n  google: { rate: 30/m }\n`,
@@ -163,14 +163,14 @@ test("sites come from included files, and what stands in the main file wins key 
 
 test("faults in an included file are told with that file's name", async (t) => {
   const { errors } = load(t, `${head}sites: { include: [$DIR/sites.yaml, $DIR/none.yaml] }\n`, {
-    "sites.yaml": 'google:\n  exchanger: ["*.google.com"]\n  rate: 5/s\n  exchangers: ["*google.com"]\n',
+    "sites.yaml": 'sites:\n google:\n  exchanger: ["*.google.com"]\n  rate: 5/s\n  exchangers: ["*google.com"]\n',
   });
   t.same(
     errors,
     [
       "postern.yaml:3:39: cannot read none.yaml (ENOENT)",
-      'sites.yaml:2:3: unknown key "exchanger"; did you mean "exchangers"?',
-      'sites.yaml:4:16: expected a host pattern in lower case such as mx.example.com or "*.example.com" (a star only as the whole first label), found "*google.com"',
+      'sites.yaml:3:3: unknown key "exchanger"; did you mean "exchangers"?',
+      'sites.yaml:5:16: expected a host pattern in lower case such as mx.example.com or "*.example.com" (a star only as the whole first label), found "*google.com"',
     ].map((line) => line.replace(/:3:\d+: cannot/, `:3:${errors[0]?.split(":")[2]}: cannot`)),
   );
 });

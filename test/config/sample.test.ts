@@ -1,6 +1,8 @@
 // The sample config and the JSON Schema say the same as the schema in the code.
 
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "tap";
 import { loadConfig } from "../../src/config/config-file.ts";
 import { configJsonSchema } from "../../src/config/config-schema.ts";
@@ -24,11 +26,17 @@ test("every key of the schema stands in the sample, at least as a comment", asyn
 
 test("a default in the sample is the default in the schema", async (t) => {
   const { config: sample } = loadConfig(sampleFile.pathname) as Extract<ReturnType<typeof loadConfig>, { kind: "ok" }>;
-  const { mkdtempSync, rmSync, writeFileSync } = await import("node:fs");
-  const folder = mkdtempSync(`${(await import("node:os")).tmpdir()}/postern-config-`);
+  const folder = mkdtempSync(join(tmpdir(), "postern-config-"));
   t.teardown(() => rmSync(folder, { recursive: true }));
-  const file = `${folder}/minimal.yaml`;
-  writeFileSync(file, "hostname: mta1.example.com\ningest: { smtp: [{ listen: 127.0.0.1:2525 }] }\n");
+  const file = join(folder, "minimal.yaml");
+  writeFileSync(
+    file,
+    `hostname: mta1.example.com
+ingest: { smtp: [{ listen: 127.0.0.1:2525 }] }
+sites: { include: [conf/sites.yaml] }
+bounces: { include: [conf/bounces.yaml] }
+`,
+  );
   const minimal = loadConfig(file);
   if (minimal.kind !== "ok") throw new Error(JSON.stringify(minimal.errors));
   // The sample shows its own sources, pools and streams; the rest is spelled-out defaults.
