@@ -27,7 +27,8 @@ export type PolicyRule =
   | "8bitmime"
   | "smtputf8"
   | "message-size"
-  | "damaged-content";
+  | "damaged-content"
+  | "signing";
 
 /** Why: the peer said so, the network failed, DNS said so, or our own policy forbade it. */
 export type Fault =

@@ -4,9 +4,9 @@
 // A place is known here while it stands in the window or is claimed (being attempted or acted upon); a claimed place is
 // still on the disk under its old due time, so a scan may meet it again and must pass over it.
 
+import type { QueueId } from "../core/ids.ts";
 import type { QueueName, QueuePosition } from "../core/message.ts";
 import { heldInstant } from "../core/message.ts";
-import type { QueueId } from "../core/ids.ts";
 import type { Instant } from "../core/time.ts";
 import { Heap } from "./heap.ts";
 

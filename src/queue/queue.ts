@@ -68,7 +68,10 @@ export interface QueueSummary {
   readonly stream: StreamName;
   readonly domain: string;
   readonly site: string | undefined;
+  /** Entries: a message's recipients at this domain, at most 100 in one. */
   readonly entries: number;
+  /** Pending recipients in them. */
+  readonly recipients: number;
   readonly held: boolean;
   readonly oldestDueAt: Instant | undefined;
   readonly nextDueAt: Instant | undefined;

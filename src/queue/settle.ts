@@ -43,7 +43,13 @@ export function settle(input: SettleInput, random: Random): Settlement {
   const unknown = policy.unknownOutcome === "retry" && outcomes.some((outcome) => outcome.kind === "unknown");
   // Recipients of an entry share the due time: the one that must wait longest decides.
   const dueAt = nextDueAt(
-    { now, attempts, retryMs: stream.retryMs, expiresAt: message.expiresAt, waitMinMs: unknown ? policy.unknownRetryMinMs : 0 },
+    {
+      now,
+      attempts,
+      retryMs: stream.retryMs,
+      expiresAt: message.expiresAt,
+      waitMinMs: unknown ? policy.unknownRetryMinMs : 0,
+    },
     random,
   );
 
@@ -59,7 +65,9 @@ export function settle(input: SettleInput, random: Random): Settlement {
   });
 
   const delayDue =
-    stream.delayDsnMs !== undefined && entry.delayNotifiedAt === undefined && now - message.receivedAt >= stream.delayDsnMs;
+    stream.delayDsnMs !== undefined &&
+    entry.delayNotifiedAt === undefined &&
+    now - message.receivedAt >= stream.delayDsnMs;
   const delayed = delayDue ? waiting : [];
   return {
     entry: {

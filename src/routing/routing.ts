@@ -13,7 +13,10 @@ export class PoolRouter {
 
   constructor(config: Config) {
     for (const pool of config.pools.values()) {
-      this.#pools.set(pool.name, new WeightedPick(pool.members.map(({ source, weight }) => ({ item: source, weight }))));
+      this.#pools.set(
+        pool.name,
+        new WeightedPick(pool.members.map(({ source, weight }) => ({ item: source, weight }))),
+      );
     }
   }
 

@@ -3,9 +3,9 @@
 // A slot holds the theoretical arrival time of the next message. That is the whole state, so that a table can lie in
 // memory that several shards share.
 
+import type { Rate } from "../config/config.ts";
 import type { Admission } from "../core/attempt.ts";
 import type { Millis } from "../core/time.ts";
-import type { Rate } from "../config/config.ts";
 
 const go: Admission = { kind: "go" };
 /** How much of a rate may go at once: what it allows in this time, and at least one. */
@@ -75,6 +75,11 @@ export class RateGovernor {
     if (this.#intervalMs === 0) return Number.POSITIVE_INFINITY;
     const arrival = Math.max(this.#table.arrivalMs(this.#slot), nowMs);
     return Math.max(0, Math.floor((nowMs + this.#toleranceMs - arrival) / this.#intervalMs) + 1);
+  }
+
+  /** Whether it admits as freely as a new one would. */
+  isRested(nowMs: Millis): boolean {
+    return this.#table.arrivalMs(this.#slot) <= nowMs;
   }
 
   close(): void {

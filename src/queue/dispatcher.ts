@@ -1,0 +1,596 @@
+// The dispatcher: from "due" to "handed to a lane". It resolves domains to sites, lets queues take turns at their site,
+// picks the source, and prepares the work (signature included).
+//
+// Nothing here runs on a clock of its own: new mail, a due time, a free slot or the end of a suspension set it going.
+
+import type { Config } from "../config/config.ts";
+import { assert, assertNever } from "../core/assert.ts";
+import type { SourceName, StreamName } from "../core/ids.ts";
+import { heldInstant, type Message, type QueueEntry, type QueuePosition } from "../core/message.ts";
+import type { Fault, Outcome } from "../core/outcome.ts";
+import type { MxPlan } from "../core/plan.ts";
+import type { Instant, Millis, Timer } from "../core/time.ts";
+import type { ConnectionSpec, LaneConnection, LaneFeed, WorkResult } from "../delivery/delivery.ts";
+import { PoolRouter, WeightedPick } from "../routing/routing.ts";
+import { GovernorTable, limitsFor, suspensionMs } from "../shaping/shaping.ts";
+import { DamagedRecordError } from "../spool/spool.ts";
+import { placeKey } from "./due-queue.ts";
+import type { EventWriter } from "./event-writer.ts";
+import type { Holds } from "./holds.ts";
+import { describeFault, Lane, type LaneOwner } from "./lane.ts";
+import type { QueuePorts } from "./ports.ts";
+import { pendingIndexes } from "./settle.ts";
+import type { Settlements } from "./settlements.ts";
+import { Site } from "./site.ts";
+import type { Waiting } from "./waiting.ts";
+import { WakeList } from "./wake-list.ts";
+import type { QueuedWork } from "./work.ts";
+
+/** Messages of a refused domain that are settled at once before others have their turn. */
+const refusalsAtOnceMax = 50;
+/** How often lanes and sites that nothing happens in are forgotten. */
+const sweepMs: Millis = 60_000;
+
+export interface Loaded {
+  readonly message: Message;
+  readonly entry: QueueEntry;
+}
+
+export interface DispatcherOwner {
+  readonly config: Config;
+  readonly settlements: Settlements;
+  readonly events: EventWriter;
+  readonly holds: Holds;
+  /** The message and the entry of a claimed place. Throws DamagedRecordError. */
+  load(position: QueuePosition): Loaded | undefined;
+  /** Nothing waits in the queue any more. */
+  emptied(queue: Waiting): void;
+}
+
+export class Dispatcher implements LaneOwner {
+  readonly #ports: QueuePorts;
+  readonly #owner: DispatcherOwner;
+  readonly #wakeList: WakeList;
+  readonly #governors = new GovernorTable();
+  readonly #sites = new Map<string, Site>();
+  /** Work on its way, by place: for `cancel` and `explain`. */
+  readonly #inFlight = new Map<string, QueuedWork>();
+  readonly #touched = new Set<Lane>();
+  #router: PoolRouter;
+  #turns: ReadonlyMap<"realtime" | "batch", WeightedPick<StreamName>>;
+  #sweep: Timer | undefined;
+  #stopping = false;
+  #sessions = 0;
+  #sessionCount = 0;
+  #stopped: (() => void) | undefined;
+
+  constructor(ports: QueuePorts, owner: DispatcherOwner) {
+    this.#ports = ports;
+    this.#owner = owner;
+    this.#wakeList = new WakeList(ports.clock, (queue) => this.schedule(queue));
+    this.#router = new PoolRouter(owner.config);
+    this.#turns = turnsOf(owner.config);
+    this.#armSweep();
+  }
+
+  /** Takes a new config: limits, pools and shares change at once, connections end by themselves. */
+  reconfigure(config: Config): void {
+    this.#router = new PoolRouter(config);
+    this.#turns = turnsOf(config);
+    for (const site of this.#sites.values()) {
+      site.limits = limitsFor(site.name, config.sites);
+      for (const [source, lane] of site.lanes) {
+        lane.setLimits(site.limits);
+        if (!config.sources.has(source)) lane.stop();
+      }
+      for (const queue of site.clear()) site.enlist(queue, this.#stream(queue.name.stream).name);
+      this.#fillSite(site);
+    }
+  }
+
+  /** Ends all connections after their transactions; resolves when they are gone. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    this.#wakeList.stop();
+    this.#sweep?.cancel();
+    for (const site of this.#sites.values()) for (const lane of site.lanes.values()) lane.stop();
+    if (this.#sessions > 0) await new Promise<void>((resolve) => (this.#stopped = resolve));
+  }
+
+  /** Looks at a queue again after something was put into it, its due time came, or a hold was lifted. */
+  schedule(queue: Waiting): void {
+    if (this.#stopping) return;
+    switch (queue.phase.kind) {
+      case "resolving":
+      case "contending":
+        return;
+      case "backoff":
+        if (this.#ports.clock.now() < queue.phase.until) {
+          this.#wakeList.set(queue, queue.phase.until);
+          return;
+        }
+        break;
+      case "idle":
+      case "held":
+        break;
+      default:
+        assertNever(queue.phase);
+    }
+    const hold = this.#owner.holds.ofQueue(queue.name);
+    if (hold !== undefined) {
+      queue.phase = { kind: "held", holdId: hold.id };
+      this.#wakeList.set(queue, undefined);
+      return;
+    }
+    const head = queue.due.headDueAt();
+    if (head === undefined) {
+      if (queue.phase.kind !== "backoff") queue.phase = { kind: "idle" };
+      this.#wakeList.set(queue, undefined);
+      if (queue.due.isEmpty) this.#owner.emptied(queue);
+      return;
+    }
+    if (head > this.#ports.clock.now()) {
+      if (queue.phase.kind !== "backoff") queue.phase = { kind: "idle" };
+      this.#wakeList.set(queue, head);
+      return;
+    }
+    this.#wakeList.set(queue, undefined);
+    this.#enlist(queue);
+  }
+
+  /** Takes a queue out of its site's ring, for a hold that covers it. */
+  withdraw(queue: Waiting): void {
+    if (queue.phase.kind === "contending") this.#siteOf(queue.plan)?.remove(queue);
+    if (queue.phase.kind !== "resolving") queue.phase = { kind: "idle" };
+    this.schedule(queue);
+  }
+
+  /** Ends the suspensions that keep a queue waiting, for an operator's `retry`. */
+  resume(queue: Waiting): void {
+    if (queue.phase.kind === "backoff") queue.phase = { kind: "idle" };
+    const site = this.#siteOf(queue.plan);
+    if (site !== undefined) {
+      for (const lane of site.lanes.values()) lane.resume();
+      this.#fillSite(site);
+    }
+    this.schedule(queue);
+  }
+
+  inFlight(queueId: string, entryNo: number): QueuedWork | undefined {
+    return this.#inFlight.get(placeKey(queueId, entryNo));
+  }
+
+  *lanes(): Iterable<Lane> {
+    for (const site of this.#sites.values()) yield* site.lanes.values();
+  }
+
+  siteNamed(name: string): Site | undefined {
+    return this.#sites.get(name);
+  }
+
+  /** Starts what waited while too many settlements did. */
+  uncongested(): void {
+    for (const site of this.#sites.values()) {
+      this.#fillSite(site);
+      for (const lane of site.lanes.values()) lane.kick();
+    }
+  }
+
+  // ---- resolving
+
+  #enlist(queue: Waiting): void {
+    if (queue.plan !== undefined && queue.plan.until > this.#ports.clock.now()) {
+      this.#contend(queue, queue.plan);
+      return;
+    }
+    const failures = queue.phase.kind === "backoff" ? queue.phase.failures : 0;
+    queue.phase = { kind: "resolving" };
+    this.#ports.planResolver.resolve(queue.name.domain).then((resolution) => {
+      queue.phase = { kind: "idle" };
+      if (this.#stopping) return;
+      switch (resolution.kind) {
+        case "plan":
+          queue.plan = resolution.plan;
+          queue.route = {
+            key: resolution.plan.exchangers.map(({ host, preference }) => `${preference} ${host}`).join(","),
+            exchangers: resolution.plan.exchangers,
+          };
+          this.schedule(queue);
+          return;
+        case "transient":
+          this.#backOff(queue, resolution.fault, failures + 1);
+          return;
+        case "permanent":
+          this.#refuse(queue, resolution.fault);
+          return;
+        default:
+          assertNever(resolution);
+      }
+    });
+  }
+
+  /** The domain cannot be resolved now: its first message is charged with an attempt, the others wait with it. */
+  #backOff(queue: Waiting, fault: Fault, failures: number): void {
+    const now = this.#ports.clock.now();
+    const until = now + suspensionMs(failures);
+    queue.phase = { kind: "backoff", until, failures, because: describeFault(fault) };
+    this.#wakeList.set(queue, until);
+    const head = queue.due.takeDue(now);
+    if (head !== undefined) this.#settleWithoutSession(queue, head, { kind: "transient", at: now, fault });
+  }
+
+  /** The domain takes no mail: what is due for it fails. */
+  #refuse(queue: Waiting, fault: Fault): void {
+    const now = this.#ports.clock.now();
+    for (let refused = 0; refused < refusalsAtOnceMax; refused++) {
+      const head = queue.due.takeDue(now);
+      if (head === undefined) break;
+      this.#settleWithoutSession(queue, head, { kind: "permanent", at: now, fault });
+    }
+    // What is left asks again, and gets the cached answer. Woken by the list, so that others have their turn.
+    if (queue.due.headDueAt() !== undefined) this.#wakeList.set(queue, now);
+  }
+
+  #settleWithoutSession(queue: Waiting, position: QueuePosition, outcome: Outcome): void {
+    const loaded = this.#load(queue, position);
+    if (loaded === undefined) return;
+    const { message, entry } = loaded;
+    if (this.#endIfExpired(queue, position, message, entry)) return;
+    const pending = pendingIndexes(entry);
+    this.#owner.settlements.attempted({
+      queue,
+      position,
+      message,
+      entry,
+      pending,
+      outcomes: pending.map(() => outcome),
+      context: {
+        site: undefined,
+        source: undefined,
+        pool: this.#stream(queue.name.stream).pool,
+        info: undefined,
+        signedBy: [],
+      },
+      cancelledBy: undefined,
+    });
+  }
+
+  // ---- taking turns
+
+  #contend(queue: Waiting, plan: MxPlan): void {
+    queue.phase = { kind: "contending" };
+    let site = this.#sites.get(plan.site);
+    if (site === undefined) {
+      site = new Site(plan.site, limitsFor(plan.site, this.#owner.config.sites));
+      this.#sites.set(plan.site, site);
+    }
+    site.enlist(queue, this.#stream(queue.name.stream).name);
+    this.#fillSite(site);
+  }
+
+  /** Hands due work to the lanes of a site until nothing is due or no lane has room. */
+  #fillSite(site: Site): void {
+    if (site.filling || this.halted || site.unreachableLane?.suspendedUntil !== undefined) return;
+    site.unreachableLane = undefined;
+    site.filling = true;
+    // Real-time streams first: batch mail gets what they leave.
+    for (const streamClass of ["realtime", "batch"] as const) {
+      const blocked = new Set<StreamName>();
+      for (;;) {
+        const stream = this.#turns.get(streamClass)?.next((name) => site.rings.has(name) && !blocked.has(name));
+        if (stream === undefined) break;
+        if (!this.#dispatchOne(site, stream)) blocked.add(stream);
+      }
+    }
+    site.filling = false;
+    this.#kickTouched();
+  }
+
+  /** One message of the stream's next queue to a lane. False when no lane of the stream's pool has room. */
+  #dispatchOne(site: Site, streamName: StreamName): boolean {
+    const queue = site.turn(streamName);
+    if (queue === undefined) return false;
+    const now = this.#ports.clock.now();
+    const head = queue.due.headDueAt();
+    if (head === undefined || head > now || queue.plan === undefined || queue.plan.until <= now) {
+      site.remove(queue);
+      queue.phase = { kind: "idle" };
+      this.schedule(queue);
+      return true;
+    }
+    const stream = this.#stream(streamName);
+    const source = this.#router.pick(stream.pool, (name) => this.#room(site, name, stream.class) > 0);
+    if (source === undefined) return false;
+    const position = queue.due.takeDue(now);
+    if (position !== undefined) this.#prepare(queue, position, this.#lane(site, source));
+    return true;
+  }
+
+  #room(site: Site, source: SourceName, streamClass: "realtime" | "batch"): number {
+    return site.lanes.get(source)?.room(streamClass) ?? 1;
+  }
+
+  #lane(site: Site, source: SourceName): Lane {
+    let lane = site.lanes.get(source);
+    if (lane === undefined) {
+      const config = this.#owner.config.sources.get(source);
+      assert(config !== undefined, `source ${source} is in the config`);
+      lane = new Lane({ source, site: site.name }, config, site.limits, this.#governors, this);
+      site.lanes.set(source, lane);
+    }
+    return lane;
+  }
+
+  // ---- preparing
+
+  #prepare(queue: Waiting, position: QueuePosition, lane: Lane): void {
+    const loaded = this.#load(queue, position);
+    if (loaded === undefined) return;
+    const { message, entry } = loaded;
+    if (this.#endIfExpired(queue, position, message, entry)) return;
+    if (this.#owner.holds.ofMessage(message, entry) !== undefined) {
+      void this.#owner.settlements.moved(queue, position, { ...entry, dueAt: heldInstant });
+      return;
+    }
+    lane.reserve();
+    const { signer } = this.#ports;
+    if (!signer.signs(message.fromDomain)) {
+      this.#ready(queue, position, loaded, lane, Buffer.alloc(0), []);
+      this.#touched.add(lane);
+      return;
+    }
+    signer.sign({ queueId: message.queueId, fromDomain: message.fromDomain, signedAt: message.receivedAt }).then(
+      ({ headers, signedBy }) => {
+        this.#ready(queue, position, loaded, lane, headers, signedBy);
+        lane.kick();
+      },
+      (error: unknown) => {
+        lane.unreserve();
+        if (error instanceof DamagedRecordError) {
+          this.#owner.settlements.quarantine(queue, position, message.queueId, error.message);
+          return;
+        }
+        this.#ports.log.error(
+          { err: error, queueId: message.queueId },
+          "not signed, so not sent: it is tried again later",
+        );
+        const fault: Fault = { kind: "policy", rule: "signing", message: `cannot be signed: ${String(error)}` };
+        this.#settleWithoutSession(queue, position, { kind: "transient", at: this.#ports.clock.now(), fault });
+      },
+    );
+  }
+
+  #ready(
+    queue: Waiting,
+    position: QueuePosition,
+    { message, entry }: Loaded,
+    lane: Lane,
+    addedHeaders: Buffer,
+    signedBy: readonly string[],
+  ): void {
+    assert(queue.route !== undefined, "a contending queue has a route");
+    const { spool } = this.#ports;
+    const work: QueuedWork = {
+      message,
+      entry,
+      pending: pendingIndexes(entry),
+      addedHeaders,
+      content: () => spool.readContent(message.queueId),
+      queue,
+      position,
+      route: queue.route,
+      realtime: this.#stream(queue.name.stream).class === "realtime",
+      signedBy,
+      returns: 0,
+      cancelledBy: undefined,
+    };
+    this.#inFlight.set(placeKey(position.queueId, position.entryNo), work);
+    lane.push(work);
+  }
+
+  #load(queue: Waiting, position: QueuePosition): Loaded | undefined {
+    try {
+      const loaded = this.#owner.load(position);
+      if (loaded !== undefined) return loaded;
+      this.#ports.log.error(
+        { queueId: position.queueId, ...queue.name },
+        "a place in the queue has no entry; see `postern spool check`",
+      );
+      queue.due.release(position.queueId, position.entryNo);
+    } catch (error) {
+      if (!(error instanceof DamagedRecordError)) throw error;
+      this.#owner.settlements.quarantine(queue, position, position.queueId, error.message);
+    }
+    return undefined;
+  }
+
+  #endIfExpired(queue: Waiting, position: QueuePosition, message: Message, entry: QueueEntry): boolean {
+    if (this.#ports.clock.now() < message.expiresAt) return false;
+    void this.#owner.settlements.ended(queue, position, message, entry, { kind: "expired" });
+    return true;
+  }
+
+  #kickTouched(): void {
+    if (this.#touched.size === 0) return;
+    queueMicrotask(() => {
+      for (const lane of this.#touched) {
+        this.#touched.delete(lane);
+        lane.kick();
+      }
+    });
+  }
+
+  // ---- what lanes call
+
+  get clock() {
+    return this.#ports.clock;
+  }
+
+  get openConnection(): (spec: ConnectionSpec, feed: LaneFeed) => LaneConnection {
+    return this.#ports.openConnection;
+  }
+
+  get deliveryPort(): number {
+    return this.#owner.config.delivery.port;
+  }
+
+  get tls() {
+    return this.#owner.config.delivery.tls;
+  }
+
+  get halted(): boolean {
+    return this.#stopping || this.#owner.settlements.congested;
+  }
+
+  sessionId(): string {
+    this.#sessionCount++;
+    return `${this.#ports.shard}-${this.#ports.clock.now().toString(36)}-${this.#sessionCount.toString(36)}`;
+  }
+
+  fill(lane: Lane): void {
+    const site = this.#sites.get(lane.name.site);
+    if (site !== undefined) this.#fillSite(site);
+  }
+
+  settled(lane: Lane, work: QueuedWork, result: Extract<WorkResult, { kind: "attempted" }>): void {
+    this.#inFlight.delete(placeKey(work.position.queueId, work.position.entryNo));
+    this.#owner.settlements.attempted({
+      queue: work.queue,
+      position: work.position,
+      message: work.message,
+      entry: work.entry,
+      pending: work.pending,
+      outcomes: result.outcomes,
+      context: { ...this.#contextOf(lane, work), info: result.info },
+      cancelledBy: work.cancelledBy,
+    });
+  }
+
+  unreachable(
+    lane: Lane,
+    work: QueuedWork,
+    fault: Fault,
+    remote: { readonly name: string; readonly address: string } | undefined,
+  ): void {
+    const site = this.#sites.get(lane.name.site);
+    // Nobody answers at all: that is the site's state, whichever source asks.
+    if (site !== undefined && fault.kind === "network" && fault.stage === "connect") site.unreachableLane = lane;
+    const now = this.#ports.clock.now();
+    this.#inFlight.delete(placeKey(work.position.queueId, work.position.entryNo));
+    this.#owner.settlements.attempted({
+      queue: work.queue,
+      position: work.position,
+      message: work.message,
+      entry: work.entry,
+      pending: work.pending,
+      outcomes: work.pending.map(() => outcomeWithoutSession(fault, now)),
+      context: {
+        ...this.#contextOf(lane, work),
+        info:
+          remote === undefined
+            ? undefined
+            : {
+                source: lane.name.source,
+                remote,
+                tls: undefined,
+                peerDsn: false,
+                sessionId: "",
+                startedAt: now,
+                transactionMs: 0,
+              },
+      },
+      cancelledBy: work.cancelledBy,
+    });
+  }
+
+  giveBack(works: readonly QueuedWork[]): void {
+    for (const work of works) {
+      this.#inFlight.delete(placeKey(work.position.queueId, work.position.entryNo));
+      work.queue.due.putBack(work.position);
+    }
+    for (const queue of new Set(works.map((work) => work.queue))) this.schedule(queue);
+  }
+
+  suspended(lane: Lane, fault: Fault, forMs: Millis): void {
+    const { source, site } = lane.name;
+    this.#ports.log.warn({ source, site, forMs, because: describeFault(fault) }, "lane suspended");
+    this.#ports.observer.suspension(site, source);
+    this.#note("suspension", lane, { reason: describeFault(fault), until: this.#ports.clock.now() + forMs });
+  }
+
+  resumed(lane: Lane): void {
+    this.#ports.log.info({ ...lane.name }, "lane resumed");
+    this.#note("resumption", lane, {});
+  }
+
+  connectionsChanged(lane: Lane, change: 1 | -1): void {
+    this.#ports.observer.deliveryConnections(lane.name.site, lane.name.source, lane.sessionCount);
+    this.#sessions += change;
+    if (this.#sessions === 0) this.#stopped?.();
+  }
+
+  quiet(lane: Lane): void {
+    const site = this.#sites.get(lane.name.site);
+    if (site === undefined || !lane.isQuiet || site.lanes.get(lane.name.source) !== lane) return;
+    site.lanes.delete(lane.name.source);
+    lane.close();
+    if (site.lanes.size === 0 && site.rings.size === 0) this.#sites.delete(site.name);
+  }
+
+  // ---- inside
+
+  #contextOf(lane: Lane, work: QueuedWork) {
+    return {
+      site: lane.name.site,
+      source: lane.name.source,
+      pool: this.#stream(work.queue.name.stream).pool,
+      signedBy: work.signedBy,
+    };
+  }
+
+  #note(
+    kind: "suspension" | "resumption",
+    lane: Lane,
+    fields: { readonly reason?: string; readonly until?: Instant },
+  ): void {
+    const line = this.#owner.events.line(kind, { ...lane.name, ...fields });
+    this.#ports.spool.commit([{ kind: "events", lines: line }]).catch((error: Error) => this.#ports.fatal(error));
+  }
+
+  #siteOf(plan: MxPlan | undefined): Site | undefined {
+    return plan === undefined ? undefined : this.#sites.get(plan.site);
+  }
+
+  #stream(name: StreamName) {
+    const { streams, defaultStream } = this.#owner.config;
+    const stream = streams.get(name) ?? streams.get(defaultStream);
+    assert(stream !== undefined, "the default stream is in the config");
+    return stream;
+  }
+
+  #armSweep(): void {
+    this.#sweep = this.#ports.clock.after(sweepMs, () => {
+      for (const site of this.#sites.values()) for (const lane of site.lanes.values()) this.quiet(lane);
+      this.#armSweep();
+    });
+  }
+}
+
+function turnsOf(config: Config): ReadonlyMap<"realtime" | "batch", WeightedPick<StreamName>> {
+  const members = (streamClass: "realtime" | "batch") =>
+    [...config.streams.values()]
+      .filter((stream) => stream.class === streamClass)
+      .map((stream) => ({ item: stream.name, weight: stream.share }));
+  return new Map([
+    ["realtime", new WeightedPick(members("realtime"))],
+    ["batch", new WeightedPick(members("batch"))],
+  ]);
+}
+
+/** Without a session the recipients are not to blame; only a host that says it takes no mail is final (RFC 7504). */
+function outcomeWithoutSession(fault: Fault, at: Instant): Outcome {
+  const final =
+    (fault.kind === "reply" && (fault.reply.code === 521 || fault.reply.code === 556)) ||
+    (fault.kind === "policy" && fault.rule === "internal-address");
+  return { kind: final ? "permanent" : "transient", at, fault };
+}

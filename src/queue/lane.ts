@@ -1,0 +1,479 @@
+// A lane: source x site. It holds what is ready for a slot, opens connections as there is work for them, and lets its
+// governors decide when the next message and the next connection may go.
+//
+// Connections ask (`next`); nothing polls. Where a governor says wait, one timer of the lane wakes it at that instant.
+
+import type { SourceConfig } from "../config/config.ts";
+import { assertNever } from "../core/assert.ts";
+import type { Fault } from "../core/outcome.ts";
+import type { Exchanger, Lane as LaneName } from "../core/plan.ts";
+import { formatReply } from "../core/reply.ts";
+import type { Clock, Instant, Millis, Timer } from "../core/time.ts";
+import type { ConnectionSpec, LaneConnection, LaneFeed, Work, WorkResult } from "../delivery/delivery.ts";
+import { type EffectiveLimits, type GovernorTable, RateGovernor, suspensionMs } from "../shaping/shaping.ts";
+import type { LaneSummary } from "./queue.ts";
+import type { QueuedWork } from "./work.ts";
+
+/** A connection that a peer refused beside others that it keeps is not asked for again within this time. */
+const ceilingMs: Millis = 60_000;
+/** Failures in a row are forgotten when nothing was tried for this long after the last suspension. */
+const forgetMs: Millis = 600_000;
+const lastRepliesMax = 10;
+/** Work that connections gave back this often is counted as an attempt after all. */
+const returnsMax = 3;
+
+export type OpenConnection = (spec: ConnectionSpec, feed: LaneFeed) => LaneConnection;
+
+/** What a lane needs from the dispatcher. */
+export interface LaneOwner {
+  readonly clock: Clock;
+  readonly openConnection: OpenConnection;
+  readonly deliveryPort: number;
+  readonly tls: "off" | "opportunistic" | "required";
+  sessionId(): string;
+  /** True while no further message may be started: stopping, or too many outcomes wait for the disk. */
+  readonly halted: boolean;
+  /** Offers work for the lane's site; what can be had at once is pushed before it returns. */
+  fill(lane: Lane): void;
+  settled(lane: Lane, work: QueuedWork, result: Extract<WorkResult, { kind: "attempted" }>): void;
+  /** One attempt was made for `work` and reached no session. */
+  unreachable(lane: Lane, work: QueuedWork, fault: Fault, remote: Remote | undefined): void;
+  /** Nothing happened to these: back to their queues. */
+  giveBack(works: readonly QueuedWork[]): void;
+  suspended(lane: Lane, fault: Fault, forMs: Millis): void;
+  resumed(lane: Lane): void;
+  connectionsChanged(lane: Lane, change: 1 | -1): void;
+  /** The lane has nothing to do any more. */
+  quiet(lane: Lane): void;
+}
+
+interface Remote {
+  readonly name: string;
+  readonly address: string;
+}
+
+/** What goes to one set of exchangers. A named site may have several; they share the lane's limits. */
+interface Group {
+  readonly key: string;
+  exchangers: readonly Exchanger[];
+  /** Real-time work first, then batch, each in order. */
+  readonly ready: QueuedWork[];
+  readonly sessions: Set<Session>;
+}
+
+interface Session {
+  readonly group: Group;
+  connection: LaneConnection | undefined;
+  open: boolean;
+  delivered: number;
+}
+
+export class Lane {
+  readonly name: LaneName;
+  readonly #owner: LaneOwner;
+  readonly #source: SourceConfig;
+  readonly #groups = new Map<string, Group>();
+  readonly #rate: RateGovernor;
+  readonly #connectionRate: RateGovernor;
+  #limits: EffectiveLimits;
+  #ready = 0;
+  #preparing = 0;
+  #sessions = 0;
+  #ceiling: { readonly max: number; readonly untilMs: Millis } | undefined;
+  #suspension: { readonly untilMs: Millis; readonly until: Instant; readonly because: string } | undefined;
+  #failures = 0;
+  /** Until then the count of failures is worth keeping though nothing is going on. */
+  #forgetAtMs = 0;
+  #wake: Timer | undefined;
+  #wakeAtMs = Number.POSITIVE_INFINITY;
+  readonly #lastReplies: { at: Instant; text: string }[] = [];
+
+  constructor(name: LaneName, source: SourceConfig, limits: EffectiveLimits, table: GovernorTable, owner: LaneOwner) {
+    this.name = name;
+    this.#source = source;
+    this.#limits = limits;
+    this.#owner = owner;
+    this.#rate = new RateGovernor(table, limits.rate);
+    this.#connectionRate = new RateGovernor(table, limits.connectionRate);
+  }
+
+  setLimits(limits: EffectiveLimits): void {
+    this.#limits = limits;
+    this.#rate.setRate(limits.rate);
+    this.#connectionRate.setRate(limits.connectionRate);
+  }
+
+  /** How many more works may be prepared for this lane. Batch leaves a part free, so that real-time mail always fits. */
+  room(streamClass: "realtime" | "batch"): number {
+    if (this.#suspension !== undefined) return 0;
+    return readyMax(this.#limits, streamClass) - this.#ready - this.#preparing;
+  }
+
+  reserve(): void {
+    this.#preparing++;
+  }
+
+  unreserve(): void {
+    this.#preparing--;
+  }
+
+  /** Adds prepared work behind others of its class. Follow with `kick` when the connections may start. */
+  push(work: QueuedWork): void {
+    this.#preparing--;
+    if (this.#suspension !== undefined || this.#owner.halted) {
+      this.#owner.giveBack([work]);
+      return;
+    }
+    const group = this.#group(work);
+    if (work.realtime) {
+      const firstBatch = group.ready.findIndex((ready) => !ready.realtime);
+      group.ready.splice(firstBatch === -1 ? group.ready.length : firstBatch, 0, work);
+    } else group.ready.push(work);
+    this.#ready++;
+  }
+
+  /** Wakes connections that wait and opens more, as far as there is work for them. */
+  kick(): void {
+    for (const group of this.#groups.values()) {
+      let wanted = group.ready.length;
+      if (wanted === 0) continue;
+      for (const session of group.sessions) {
+        if (wanted <= 0) break;
+        if (session.connection === undefined || session.connection.state === "connecting") wanted--;
+        else if (session.connection.state === "idle") {
+          wanted--;
+          session.connection.wake();
+        }
+      }
+      this.#open(group, Math.min(wanted, group.ready.length));
+    }
+  }
+
+  /** Takes back what is ready: the lane's connections finish what they have, and end. */
+  stop(): void {
+    this.#owner.giveBack(this.#takeReady());
+    this.#wake?.cancel();
+    for (const group of this.#groups.values()) {
+      for (const session of [...group.sessions]) session.connection?.drain();
+    }
+  }
+
+  /** Rests the lane. What is ready goes back to its queues, and nothing is lost by it. */
+  suspend(fault: Fault): void {
+    if (this.#suspension !== undefined) return;
+    this.#failures++;
+    const forMs = suspensionMs(this.#failures);
+    const { clock } = this.#owner;
+    this.#suspension = {
+      untilMs: clock.monotonicMs() + forMs,
+      until: clock.now() + forMs,
+      because: describeFault(fault),
+    };
+    this.#forgetAtMs = this.#suspension.untilMs + forgetMs;
+    this.#owner.giveBack(this.#takeReady());
+    this.#owner.suspended(this, fault, forMs);
+    this.#wakeAt(this.#suspension.untilMs);
+  }
+
+  /** An operator's `retry` ends a suspension early. */
+  resume(): void {
+    if (this.#suspension === undefined) return;
+    this.#suspension = undefined;
+    this.#owner.fill(this);
+    this.kick();
+  }
+
+  get suspendedUntil(): Instant | undefined {
+    return this.#suspension?.until;
+  }
+
+  get suspendedBecause(): string | undefined {
+    return this.#suspension?.because;
+  }
+
+  get sessionCount(): number {
+    return this.#sessions;
+  }
+
+  /** Nothing is ready, open or remembered here that a new lane would not start with. */
+  get isQuiet(): boolean {
+    return (
+      this.#ready === 0 &&
+      this.#preparing === 0 &&
+      this.#sessions === 0 &&
+      this.#owner.clock.monotonicMs() >= this.#forgetAtMs &&
+      this.#rate.isRested(this.#owner.clock.monotonicMs()) &&
+      this.#connectionRate.isRested(this.#owner.clock.monotonicMs())
+    );
+  }
+
+  close(): void {
+    this.#wake?.cancel();
+    this.#rate.close();
+    this.#connectionRate.close();
+  }
+
+  summary(): LaneSummary {
+    const counts = { connecting: 0, busy: 0, idle: 0 };
+    for (const group of this.#groups.values()) {
+      for (const { connection } of group.sessions) {
+        const state = connection?.state ?? "connecting";
+        if (state !== "closed") counts[state]++;
+      }
+    }
+    const nowMs = this.#owner.clock.monotonicMs();
+    return {
+      source: this.name.source,
+      site: this.name.site,
+      ready: this.#ready,
+      connections: { max: this.#connectionsMax(), ...counts },
+      rate: describeRate(this.#limits.rate, this.#rate.tokens(nowMs)),
+      connectionRate: describeRate(this.#limits.connectionRate, this.#connectionRate.tokens(nowMs)),
+      messagesPerConnectionMax: this.#limits.messagesPerConnectionMax,
+      suspendedUntil: this.#suspension?.until,
+      suspendedBecause: this.#suspension?.because,
+      lastReplies: this.#lastReplies.slice(),
+      where: this.#limits.where,
+    };
+  }
+
+  // ---- what connections call
+
+  #next(session: Session): QueuedWork | undefined {
+    const { group } = session;
+    if (this.#owner.halted || this.#suspension !== undefined) return undefined;
+    if (group.ready.length === 0) this.#owner.fill(this);
+    if (group.ready.length === 0) return undefined;
+    const admission = this.#rate.admit(this.#owner.clock.monotonicMs());
+    if (admission.kind === "wait") {
+      this.#wakeAt(admission.untilMs);
+      return undefined;
+    }
+    const work = group.ready.shift();
+    if (work === undefined) return undefined;
+    this.#ready--;
+    // Refill ahead, so that signatures are ready by the time a connection asks.
+    if (this.#ready < readyMax(this.#limits, "batch") / 2) this.#owner.fill(this);
+    return work;
+  }
+
+  #settled(session: Session, work: QueuedWork, result: WorkResult): void {
+    switch (result.kind) {
+      case "attempted": {
+        const failure = result.outcomes.find((outcome) => outcome.kind !== "delivered");
+        if (failure === undefined) session.delivered++;
+        else this.#note(describeFault(failure.fault));
+        this.#owner.settled(this, work, result);
+        // A 421 to a session that has not carried anything yet means: not now. After some mail it only ends the session.
+        const fault = failure?.fault;
+        if (fault?.kind === "reply" && fault.reply.code === 421 && session.delivered === 0) this.suspend(fault);
+        return;
+      }
+      case "returned":
+        work.returns++;
+        if (work.returns > returnsMax) this.#owner.unreachable(this, work, result.fault, undefined);
+        else if (this.#suspension !== undefined || this.#owner.halted) this.#owner.giveBack([work]);
+        else {
+          session.group.ready.unshift(work);
+          this.#ready++;
+          this.#kickSoon();
+        }
+        return;
+      default:
+        assertNever(result);
+    }
+  }
+
+  #opened(session: Session): void {
+    session.open = true;
+    if (this.#failures > 0) {
+      this.#failures = 0;
+      this.#owner.resumed(this);
+    }
+  }
+
+  #failed(session: Session, fault: Fault, remote: Remote | undefined): void {
+    this.#note(describeFault(fault));
+    if (this.#suspension !== undefined) return;
+    const others = this.#openSessions();
+    if (others > 0) {
+      // The peer serves our other connections: it wants no more of them, and nothing is wrong with the mail.
+      this.#ceiling = { max: others, untilMs: this.#owner.clock.monotonicMs() + ceilingMs };
+      return;
+    }
+    if (!isLocalFault(fault)) {
+      const head = session.group.ready.shift();
+      if (head !== undefined) {
+        this.#ready--;
+        this.#owner.unreachable(this, head, fault, remote);
+      }
+    }
+    this.suspend(fault);
+  }
+
+  #closedByPeer(session: Session, fault: Fault): void {
+    this.#note(describeFault(fault));
+    if (fault.kind === "reply" && fault.reply.code === 421 && session.delivered === 0) this.suspend(fault);
+  }
+
+  #closed(session: Session): void {
+    const { group } = session;
+    if (!group.sessions.delete(session)) return;
+    this.#sessions--;
+    this.#owner.connectionsChanged(this, -1);
+    if (group.sessions.size === 0 && group.ready.length === 0) this.#groups.delete(group.key);
+    this.#kickSoon();
+    if (this.#sessions === 0 && this.#ready === 0 && this.#preparing === 0) this.#owner.quiet(this);
+  }
+
+  // ---- inside
+
+  #group(work: QueuedWork): Group {
+    let group = this.#groups.get(work.route.key);
+    if (group === undefined) {
+      group = { key: work.route.key, exchangers: work.route.exchangers, ready: [], sessions: new Set() };
+      this.#groups.set(work.route.key, group);
+    }
+    group.exchangers = work.route.exchangers;
+    return group;
+  }
+
+  #open(group: Group, wanted: number): void {
+    if (this.#suspension !== undefined || this.#owner.halted) return;
+    const max = this.#connectionsMax();
+    for (let opened = 0; opened < wanted; opened++) {
+      if (this.#sessions >= max) {
+        if (group.sessions.size === 0) this.#makeWay(group);
+        return;
+      }
+      const admission = this.#connectionRate.admit(this.#owner.clock.monotonicMs());
+      if (admission.kind === "wait") {
+        this.#wakeAt(admission.untilMs);
+        return;
+      }
+      this.#connect(group);
+    }
+  }
+
+  #connect(group: Group): void {
+    const session: Session = { group, connection: undefined, open: false, delivered: 0 };
+    group.sessions.add(session);
+    this.#sessions++;
+    const feed: LaneFeed = {
+      next: () => this.#next(session),
+      settled: (work: Work, result: WorkResult) => this.#settled(session, work as QueuedWork, result),
+      opened: () => this.#opened(session),
+      failed: (fault, remote) => this.#failed(session, fault, remote),
+      closedByPeer: (fault) => this.#closedByPeer(session, fault),
+      closed: () => this.#closed(session),
+    };
+    this.#owner.connectionsChanged(this, 1);
+    session.connection = this.#owner.openConnection(
+      {
+        sessionId: this.#owner.sessionId(),
+        source: this.#source,
+        exchangers: group.exchangers,
+        port: this.#owner.deliveryPort,
+        tls: this.#limits.tls ?? this.#owner.tls,
+        messagesMax: this.#limits.messagesPerConnectionMax,
+        recipientsPerMessageMax: this.#limits.recipientsPerMessageMax,
+      },
+      feed,
+    );
+  }
+
+  /** All slots are taken by connections to other exchangers of the site: one that idles gives way. */
+  #makeWay(group: Group): void {
+    for (const other of this.#groups.values()) {
+      if (other === group) continue;
+      for (const session of other.sessions) {
+        if (session.connection?.state !== "idle") continue;
+        session.connection.drain();
+        return;
+      }
+    }
+  }
+
+  #connectionsMax(): number {
+    if (this.#ceiling !== undefined && this.#ceiling.untilMs <= this.#owner.clock.monotonicMs())
+      this.#ceiling = undefined;
+    return Math.min(this.#limits.connectionsMax, this.#ceiling?.max ?? Number.POSITIVE_INFINITY);
+  }
+
+  #openSessions(): number {
+    let open = 0;
+    for (const group of this.#groups.values()) {
+      for (const session of group.sessions) if (session.open && session.connection?.state !== "closed") open++;
+    }
+    return open;
+  }
+
+  #takeReady(): QueuedWork[] {
+    const taken: QueuedWork[] = [];
+    for (const group of this.#groups.values()) taken.push(...group.ready.splice(0));
+    this.#ready = 0;
+    return taken;
+  }
+
+  #note(text: string): void {
+    this.#lastReplies.push({ at: this.#owner.clock.now(), text });
+    if (this.#lastReplies.length > lastRepliesMax) this.#lastReplies.shift();
+  }
+
+  #kickSoon(): void {
+    if (this.#ready > 0) queueMicrotask(() => this.kick());
+  }
+
+  #wakeAt(atMs: Millis): void {
+    if (atMs >= this.#wakeAtMs) return;
+    this.#wake?.cancel();
+    this.#wakeAtMs = atMs;
+    this.#wake = this.#owner.clock.after(Math.max(0, atMs - this.#owner.clock.monotonicMs()), () => this.#awake());
+  }
+
+  #awake(): void {
+    this.#wakeAtMs = Number.POSITIVE_INFINITY;
+    if (this.#owner.halted) return;
+    if (this.#suspension !== undefined) {
+      const left = this.#suspension.untilMs - this.#owner.clock.monotonicMs();
+      if (left > 0) {
+        this.#wakeAt(this.#suspension.untilMs);
+        return;
+      }
+      this.#suspension = undefined;
+    }
+    this.#owner.fill(this);
+    this.kick();
+    if (this.#sessions === 0 && this.#ready === 0 && this.#preparing === 0) this.#owner.quiet(this);
+  }
+}
+
+/** Ready work that a lane holds at most: enough to keep its connections busy while signatures are made. */
+function readyMax(limits: EffectiveLimits, streamClass: "realtime" | "batch"): number {
+  const batch = Math.min(256, Math.max(8, 4 * limits.connectionsMax));
+  return streamClass === "batch" ? batch : batch + Math.max(4, limits.connectionsMax);
+}
+
+/** A fault of our own host (RFC 5321 knows none): the source's address is gone or has no port left. */
+function isLocalFault(fault: Fault): boolean {
+  return fault.kind === "network" && /EADDRNOTAVAIL|EADDRINUSE|EMFILE|ENFILE/.test(fault.message);
+}
+
+export function describeFault(fault: Fault): string {
+  switch (fault.kind) {
+    case "reply":
+      return formatReply(fault.reply);
+    case "network":
+    case "dns":
+      return `${fault.stage}: ${fault.message}`;
+    case "policy":
+      return fault.message;
+    default:
+      return assertNever(fault);
+  }
+}
+
+function describeRate(rate: EffectiveLimits["rate"], tokens: number): string {
+  if (rate === undefined) return "unlimited";
+  return `${rate.count} per ${rate.perMs / 1000} s, ${tokens} left at this moment`;
+}

@@ -1,0 +1,84 @@
+// The outbox: moves committed events from the spool to the delivery log, in order, each at least once.
+
+import type { EventSink } from "../core/event.ts";
+import type { Clock, Millis } from "../core/time.ts";
+import type { Spool } from "../spool/spool.ts";
+import type { Log } from "../telemetry/log.ts";
+
+/** Batches are collected for this long, so that the log is flushed and the outbox trimmed seldom. */
+const collectMs: Millis = 50;
+/** After a failure to write the log. Mail goes on meanwhile; the spool keeps the events. */
+const retryMs: Millis = 2_000;
+const batchesMax = 256;
+
+export class Outbox {
+  readonly #clock: Clock;
+  readonly #spool: Spool;
+  readonly #sink: EventSink;
+  readonly #log: Log;
+  #written = 0;
+  #running = false;
+  #again = false;
+  #closed = false;
+  #failed = false;
+  #done: Promise<void> = Promise.resolve();
+
+  constructor(clock: Clock, spool: Spool, sink: EventSink, log: Log) {
+    this.#clock = clock;
+    this.#spool = spool;
+    this.#sink = sink;
+    this.#log = log;
+  }
+
+  /** There are committed events. Cheap to call for each commit. */
+  signal(): void {
+    this.#again = true;
+    if (this.#running || this.#closed) return;
+    this.#running = true;
+    this.#done = this.#run();
+  }
+
+  /** Writes what is committed, once more, and stops. What cannot be written stays in the spool. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#done;
+    this.#again = true;
+    await this.#flush();
+  }
+
+  async #run(): Promise<void> {
+    while (this.#again && !this.#closed) {
+      await this.#sleep(this.#failed ? retryMs : collectMs);
+      await this.#flush();
+    }
+    this.#running = false;
+  }
+
+  async #flush(): Promise<void> {
+    this.#again = false;
+    for (;;) {
+      const batches = this.#spool.readOutbox(this.#written, batchesMax);
+      const last = batches.at(-1);
+      if (last === undefined) return;
+      try {
+        await Promise.all(batches.map((batch) => this.#sink.append(batch.lines)));
+      } catch (error) {
+        if (!this.#failed)
+          this.#log.error({ err: error }, "the delivery log cannot be written; its events stay in the spool");
+        this.#failed = true;
+        this.#again = true;
+        return;
+      }
+      if (this.#failed) this.#log.info("the delivery log can be written again");
+      this.#failed = false;
+      this.#written = last.sequence;
+      // A failed commit is the spool's own fatal error, told to whoever waits for mail; the events are repeated then.
+      await this.#spool.commit([{ kind: "trim-outbox", throughSequence: last.sequence }]).catch(() => undefined);
+      if (batches.length < batchesMax) return;
+    }
+  }
+
+  #sleep(ms: Millis): Promise<void> {
+    return new Promise((resolve) => this.#clock.after(ms, resolve));
+  }
+}
