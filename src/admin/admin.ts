@@ -6,7 +6,10 @@ import type { HoldRecord, Selection } from "../spool/spool.ts";
 export type OperatorAction = "hold" | "release" | "cancel" | "retry";
 
 export interface AdminBackend {
-  queues(filter: { readonly stream?: string | undefined; readonly domain?: string | undefined }): Promise<QueueSummary[]>;
+  queues(filter: {
+    readonly stream?: string | undefined;
+    readonly domain?: string | undefined;
+  }): Promise<QueueSummary[]>;
   lanes(): Promise<LaneSummary[]>;
   explain(queueId: string): Promise<MessageExplanation | undefined>;
   act(action: OperatorAction, selection: Selection, reason: string, by: string): Promise<ActionResult>;
