@@ -1,0 +1,453 @@
+// From a change to the records that it writes and drops. The whole change is planned before the first record goes to
+// LMDB, so a change that cannot be (a finish of what is finished) writes nothing.
+//
+// Changes of one transaction do not see each other in the tree: what they do to a message is kept here until the
+// transaction has committed, so that entries of one message may finish side by side.
+
+import { assert, assertNever } from "../core/assert.ts";
+import { isQueueId, type QueueId } from "../core/ids.ts";
+import { isFinal, type QueueEntry } from "../core/message.ts";
+import type { Instant } from "../core/time.ts";
+import type { Arena } from "./arena.ts";
+import { type Environment, firstKey, keysIn, readRecord, type Tree } from "./environment.ts";
+import {
+  idempotencyExpiryEnd,
+  idempotencyExpiryKey,
+  idempotencyKey,
+  idempotencyKeyOfExpiry,
+  idempotencyRecordsEnd,
+  mailKey,
+  mailKind,
+  outboxKey,
+  parsePlaceTail,
+  placeKeyOf,
+  successor,
+} from "./keys.ts";
+import { readEntry, readMessageHead, readPendingCount, readQuarantine } from "./mail-reader.ts";
+import {
+  chunkBytes,
+  chunkCount,
+  decodeJson,
+  encodeEmpty,
+  encodeJson,
+  encodeMessage,
+  encodeNumber,
+  encodeOctets,
+  recordHeadBytes,
+  recordKind,
+  seal,
+} from "./record-codec.ts";
+import { DamagedRecordError, type IdempotencyRecord, type SpoolOperation } from "./spool.ts";
+
+/** What `spool import` needs besides: a key whose message has already gone. */
+export type PlannedOperation =
+  | SpoolOperation
+  | { readonly kind: "put-idempotency"; readonly record: IdempotencyRecord };
+
+/** One record to put, or to drop when `record` is undefined. */
+export interface Write {
+  readonly tree: Tree;
+  readonly key: Buffer;
+  readonly record: Buffer | undefined;
+}
+
+/** Records that one trim or one purge drops at most; the rest follows with later transactions. */
+const sweepMax = 128;
+/** Least time between two looks for expired idempotency keys. */
+const purgeIntervalMs = 1_000;
+/** One outbox record is cut at a line end at about this size, so that its run of pages stays short. */
+const outboxRecordBytesMax = 64 * 1024;
+const scanStepKeys = 10_000;
+
+/** A message as the transaction that is being collected will leave it. Values are replaced, never changed. */
+interface MessageState {
+  readonly entryCount: number;
+  readonly contentBytes: number;
+  readonly pending: number;
+  readonly condition: "sound" | "quarantined" | "damaged" | "dropped";
+  /** Where entries stand that this transaction moved; undefined: in no queue. */
+  readonly dueAt: ReadonlyMap<number, Instant | undefined>;
+}
+
+const unmoved: ReadonlyMap<number, Instant | undefined> = new Map();
+
+export class ChangePlanner {
+  readonly #environment: Environment;
+  readonly #arena: Arena;
+  /** Of the changes that are already in the transaction. */
+  readonly #messages = new Map<QueueId, MessageState>();
+  /** Of the change that is being planned. */
+  readonly #staged = new Map<QueueId, MessageState>();
+  #writes: Write[] = [];
+  #lines: string[] = [];
+  #trimmedThrough: number;
+  #trimLeft = false;
+  #nextPurgeAt = 0;
+
+  constructor(environment: Environment, arena: Arena, trimmedThrough: number) {
+    this.#environment = environment;
+    this.#arena = arena;
+    this.#trimmedThrough = trimmedThrough;
+    this.#trimLeft = trimmedThrough > 0;
+  }
+
+  /** Outbox records up to here are forgotten, be they dropped already or not. */
+  get trimmedThrough(): number {
+    return this.#trimmedThrough;
+  }
+
+  /** The change's writes; throws, and remembers nothing of it, when the change cannot be. Lines come with `closing`. */
+  plan(change: readonly PlannedOperation[]): readonly Write[] {
+    this.#staged.clear();
+    this.#writes = [];
+    let trim: number | undefined;
+    for (const operation of change) {
+      if (operation.kind === "trim-outbox") trim = Math.max(trim ?? 0, operation.throughSequence);
+      this.#operation(operation);
+    }
+    for (const operation of change) {
+      if (operation.kind === "events" && operation.lines !== "") this.#lines.push(operation.lines);
+    }
+    for (const [queueId, state] of this.#staged) this.#messages.set(queueId, state);
+    if (trim !== undefined && trim > this.#trimmedThrough) {
+      this.#trimmedThrough = trim;
+      this.#trimLeft = true;
+    }
+    return this.#writes;
+  }
+
+  /** Whether lines wait that only `closing` will write. */
+  get hasLines(): boolean {
+    return this.#lines.length > 0;
+  }
+
+  /** The last writes of a transaction: its outbox records, numbered from `sequence`, and a bit of sweeping. */
+  closing(sequence: number, now: Instant): { readonly writes: readonly Write[]; readonly nextSequence: number } {
+    this.#writes = [];
+    let next = sequence;
+    for (const text of joinLines(this.#lines)) {
+      const key = outboxKey(next++);
+      this.#put(this.#environment.outbox, key, encodeOctets(this.#arena, recordKind.outbox, key, Buffer.from(text)));
+    }
+    this.#lines = [];
+    if (this.#trimLeft) this.#sweepOutbox();
+    if (now >= this.#nextPurgeAt) this.#purgeIdempotency(now);
+    return { writes: this.#writes, nextSequence: next };
+  }
+
+  /** The transaction is on the disk: the trees tell all. */
+  committed(): void {
+    this.#messages.clear();
+  }
+
+  #operation(operation: PlannedOperation): void {
+    switch (operation.kind) {
+      case "accept":
+        this.#accept(operation);
+        return;
+      case "reschedule":
+        this.#reschedule(operation.entry, operation.from);
+        return;
+      case "finish":
+        this.#finish(operation.entry, operation.from);
+        return;
+      case "quarantine":
+        this.#quarantine(operation.queueId, operation.reason, operation.at);
+        return;
+      case "events":
+        return;
+      case "trim-outbox": {
+        const key = trimmedKey();
+        const through = Math.max(operation.throughSequence, this.#trimmedThrough);
+        this.#put(this.#environment.meta, key, encodeNumber(this.#arena, recordKind.meta, key, through));
+        return;
+      }
+      case "put-hold": {
+        const key = Buffer.from(operation.hold.id);
+        this.#put(this.#environment.holds, key, encodeJson(this.#arena, recordKind.hold, key, operation.hold));
+        return;
+      }
+      case "drop-hold":
+        this.#drop(this.#environment.holds, Buffer.from(operation.id));
+        return;
+      case "put-idempotency":
+        this.#putIdempotency(operation.record);
+        return;
+      default:
+        assertNever(operation);
+    }
+  }
+
+  #accept(operation: Extract<SpoolOperation, { kind: "accept" }>): void {
+    const { message, entries, content } = operation;
+    const { queueId, contentBytes } = message;
+    assert(isQueueId(queueId), `not a queue id: ${queueId}`);
+    assert(contentBytes <= 0xffff_ffff, `content above 4 GiB: ${queueId}`);
+    assert(entries.length > 0 && entries.length === message.entryCount, `${queueId}: entries and entryCount differ`);
+    const { mail, queue } = this.#environment;
+    const key = mailKey(queueId, mailKind.message, 0);
+    assert(!this.#knows(queueId) && mail.getBinaryFast(key) === undefined, `message ${queueId} is there already`);
+    const head = { entryCount: entries.length, contentBytes };
+    this.#put(mail, key, encodeMessage(this.#arena, key, head, message));
+    let pending = 0;
+    for (let entryNo = 0; entryNo < entries.length; entryNo++) {
+      const entry = entries[entryNo] as QueueEntry;
+      assert(entry.queueId === queueId && entry.entryNo === entryNo, `${queueId}: entry ${entryNo} out of order`);
+      this.#putEntry(entry);
+      if (isFinished(entry)) continue;
+      pending++;
+      const place = placeKeyOf(entry.stream, entry.domain, entry.dueAt, queueId, entryNo);
+      this.#put(queue, place, encodeEmpty(this.#arena, recordKind.place, place));
+    }
+    assert(pending > 0, `${queueId}: no entry is pending`);
+    if (entries.length > 1) this.#putPending(queueId, pending);
+    this.#putContent(queueId, contentBytes, content);
+    if (operation.idempotency !== undefined) this.#putIdempotency(operation.idempotency);
+    this.#staged.set(queueId, {
+      entryCount: entries.length,
+      contentBytes,
+      pending,
+      condition: "sound",
+      dueAt: new Map(entries.map((entry) => [entry.entryNo, isFinished(entry) ? undefined : entry.dueAt])),
+    });
+  }
+
+  #putContent(queueId: QueueId, contentBytes: number, content: readonly Buffer[]): void {
+    const chunks = chunkCount(contentBytes);
+    let part = 0;
+    let partAt = 0;
+    for (let chunkNo = 0; chunkNo < chunks; chunkNo++) {
+      const bytes = chunkBytes(contentBytes, chunkNo);
+      const record = this.#arena.take(recordHeadBytes + bytes);
+      for (let at = recordHeadBytes; at < record.length; ) {
+        const source = content[part];
+        assert(source !== undefined, `${queueId}: content is shorter than contentBytes`);
+        const copied = source.copy(record, at, partAt);
+        at += copied;
+        partAt += copied;
+        if (partAt === source.length) {
+          part++;
+          partAt = 0;
+        }
+      }
+      const key = mailKey(queueId, mailKind.chunk, chunkNo);
+      this.#put(this.#environment.mail, key, seal(record, recordKind.chunk, key));
+    }
+    while (content[part]?.length === partAt) {
+      part++;
+      partAt = 0;
+    }
+    assert(part >= content.length, `${queueId}: content is longer than contentBytes`);
+  }
+
+  #reschedule(entry: QueueEntry, from: Instant): void {
+    assert(!isFinished(entry), `entry ${entry.entryNo} of ${entry.queueId} has no pending recipient`);
+    const state = this.#stateOf(entry.queueId);
+    this.#putEntry(entry);
+    if (!this.#standsAt(state, entry, from)) return;
+    if (entry.dueAt !== from) {
+      this.#dropPlace(entry, from);
+      const place = placeKeyOf(entry.stream, entry.domain, entry.dueAt, entry.queueId, entry.entryNo);
+      this.#put(this.#environment.queue, place, encodeEmpty(this.#arena, recordKind.place, place));
+    }
+    this.#staged.set(entry.queueId, { ...state, dueAt: new Map(state.dueAt).set(entry.entryNo, entry.dueAt) });
+  }
+
+  #finish(entry: QueueEntry, from: Instant): void {
+    assert(isFinished(entry), `entry ${entry.entryNo} of ${entry.queueId} still has a pending recipient`);
+    const { queueId, entryNo } = entry;
+    const state = this.#stateOf(queueId);
+    const stands = this.#standsAt(state, entry, from);
+    if (stands) this.#dropPlace(entry, from);
+    if (!stands || state.condition !== "sound") {
+      // In quarantine or damaged: the records stay, and the entry says what became of it.
+      this.#putEntry(entry);
+      this.#staged.set(queueId, { ...state, dueAt: new Map(state.dueAt).set(entryNo, undefined) });
+      return;
+    }
+    const pending = state.pending - 1;
+    if (pending === 0) {
+      this.#dropMessage(queueId, state);
+      this.#staged.set(queueId, { ...state, pending, condition: "dropped" });
+      return;
+    }
+    this.#putEntry(entry);
+    this.#putPending(queueId, pending);
+    this.#staged.set(queueId, { ...state, pending, dueAt: new Map(state.dueAt).set(entryNo, undefined) });
+  }
+
+  #dropMessage(queueId: QueueId, state: MessageState): void {
+    const { mail } = this.#environment;
+    this.#drop(mail, mailKey(queueId, mailKind.message, 0));
+    for (let entryNo = 0; entryNo < state.entryCount; entryNo++) {
+      this.#drop(mail, mailKey(queueId, mailKind.entry, entryNo));
+    }
+    const chunks = chunkCount(state.contentBytes);
+    for (let chunkNo = 0; chunkNo < chunks; chunkNo++) this.#drop(mail, mailKey(queueId, mailKind.chunk, chunkNo));
+    if (state.entryCount > 1) this.#drop(mail, mailKey(queueId, mailKind.pending, 0));
+  }
+
+  #quarantine(queueId: QueueId, reason: string, at: Instant): void {
+    const known = this.#staged.get(queueId) ?? this.#messages.get(queueId);
+    for (const place of this.#placesOf(queueId, known)) this.#drop(this.#environment.queue, place);
+    const key = mailKey(queueId, mailKind.quarantine, 0);
+    this.#put(this.#environment.mail, key, encodeJson(this.#arena, recordKind.quarantine, key, { reason, at }));
+    const state = known ?? { entryCount: 0, contentBytes: 0, pending: 0, dueAt: unmoved };
+    this.#staged.set(queueId, { ...state, condition: "quarantined" });
+  }
+
+  /**
+   * Keys of all places of the message. Its entries name them; when an entry cannot be read, all queues are looked
+   * through, which takes about a second for each million of entries: damage is rare, and a place left behind would be
+   * stumbled over for ever.
+   */
+  #placesOf(queueId: QueueId, known: MessageState | undefined): Buffer[] {
+    const places: Buffer[] = [];
+    try {
+      const { mail } = this.#environment;
+      const entryCount = readMessageHead(mail, queueId)?.entryCount;
+      if (entryCount === undefined) throw new DamagedRecordError(queueId, "message is missing");
+      for (let entryNo = 0; entryNo < entryCount; entryNo++) {
+        const entry = readEntry(mail, queueId, entryNo);
+        if (entry === undefined) throw new DamagedRecordError(queueId, "entry is missing");
+        const dueAt = known?.dueAt.has(entryNo) ? known.dueAt.get(entryNo) : entry.dueAt;
+        if (dueAt === undefined) continue;
+        const place = placeKeyOf(entry.stream, entry.domain, dueAt, queueId, entryNo);
+        const isThere = known?.dueAt.has(entryNo) || this.#environment.queue.getBinaryFast(place) !== undefined;
+        if (isThere) places.push(place);
+        else if (!isFinished(entry)) throw new DamagedRecordError(queueId, "place is missing");
+      }
+      return places;
+    } catch (error) {
+      if (!(error instanceof DamagedRecordError)) throw error;
+      return [...places, ...this.#placesByScan(queueId)];
+    }
+  }
+
+  #placesByScan(queueId: QueueId): Buffer[] {
+    const places: Buffer[] = [];
+    for (let start = firstKey(); ; ) {
+      const keys = keysIn(this.#environment.queue, start, undefined, scanStepKeys);
+      for (const key of keys) if (parsePlaceTail(key).queueId === queueId) places.push(key);
+      const last = keys.at(-1);
+      if (last === undefined || keys.length < scanStepKeys) return places;
+      start = successor(last);
+    }
+  }
+
+  #knows(queueId: QueueId): boolean {
+    return this.#staged.has(queueId) || this.#messages.has(queueId);
+  }
+
+  #stateOf(queueId: QueueId): MessageState {
+    const known = this.#staged.get(queueId) ?? this.#messages.get(queueId);
+    if (known !== undefined) {
+      assert(known.condition !== "dropped", `message ${queueId} is finished already`);
+      return known;
+    }
+    const { mail } = this.#environment;
+    try {
+      const head = readMessageHead(mail, queueId);
+      assert(head !== undefined, `message ${queueId} is not there`);
+      const pending = head.entryCount === 1 ? 1 : readPendingCount(mail, queueId);
+      if (pending === undefined) throw new DamagedRecordError(queueId, `pending count of ${queueId} is missing`);
+      return { ...head, pending, condition: "sound", dueAt: unmoved };
+    } catch (error) {
+      if (!(error instanceof DamagedRecordError)) throw error;
+      // A delivery that ends must be noted though its message has gone bad meanwhile. Nothing is dropped then.
+      return { entryCount: 0, contentBytes: 0, pending: 0, condition: "damaged", dueAt: unmoved };
+    }
+  }
+
+  /**
+   * Whether the entry stands in its queue at `from`. False for an entry that a quarantine took out while its attempt
+   * was under way; any other absence is a bug of the caller, and to go on would drop mail that still waits.
+   */
+  #standsAt(state: MessageState, entry: QueueEntry, from: Instant): boolean {
+    const { queueId, entryNo } = entry;
+    if (state.condition === "quarantined") return false;
+    const stands = state.dueAt.has(entryNo)
+      ? state.dueAt.get(entryNo) === from
+      : this.#environment.queue.getBinaryFast(placeKeyOf(entry.stream, entry.domain, from, queueId, entryNo)) !==
+        undefined;
+    if (stands) return true;
+    const excused = state.condition === "damaged" || readQuarantine(this.#environment.mail, queueId) !== undefined;
+    assert(excused, `entry ${entryNo} of ${queueId} does not stand at ${from}`);
+    return false;
+  }
+
+  #putEntry(entry: QueueEntry): void {
+    const key = mailKey(entry.queueId, mailKind.entry, entry.entryNo);
+    this.#put(this.#environment.mail, key, encodeJson(this.#arena, recordKind.entry, key, entry));
+  }
+
+  #putPending(queueId: QueueId, pending: number): void {
+    const key = mailKey(queueId, mailKind.pending, 0);
+    this.#put(this.#environment.mail, key, encodeNumber(this.#arena, recordKind.pending, key, pending));
+  }
+
+  #dropPlace(entry: QueueEntry, dueAt: Instant): void {
+    const place = placeKeyOf(entry.stream, entry.domain, dueAt, entry.queueId, entry.entryNo);
+    this.#drop(this.#environment.queue, place);
+  }
+
+  #putIdempotency(record: IdempotencyRecord): void {
+    const { idempotency } = this.#environment;
+    const key = idempotencyKey(record.key);
+    this.#put(idempotency, key, encodeJson(this.#arena, recordKind.idempotency, key, record));
+    const expiryKey = idempotencyExpiryKey(record.expiresAt, record.key);
+    this.#put(idempotency, expiryKey, encodeEmpty(this.#arena, recordKind.idempotency, expiryKey));
+  }
+
+  #sweepOutbox(): void {
+    const keys = keysIn(this.#environment.outbox, firstKey(), outboxKey(this.#trimmedThrough + 1), sweepMax);
+    for (const key of keys) this.#drop(this.#environment.outbox, key);
+    this.#trimLeft = keys.length === sweepMax;
+  }
+
+  #purgeIdempotency(now: Instant): void {
+    const { idempotency } = this.#environment;
+    const expired = keysIn(idempotency, idempotencyRecordsEnd(), idempotencyExpiryEnd(now), sweepMax);
+    for (const expiryKey of expired) {
+      this.#drop(idempotency, expiryKey);
+      const key = idempotencyKeyOfExpiry(expiryKey);
+      const read = readRecord(idempotency, recordKind.idempotency, key);
+      // The key may have been used again since: then its new record stays, and its new expiry key with it.
+      if (read.kind === "found" && (decodeJson(read.record) as IdempotencyRecord).expiresAt > now) continue;
+      this.#drop(idempotency, key);
+    }
+    if (expired.length < sweepMax) this.#nextPurgeAt = now + purgeIntervalMs;
+  }
+
+  #put(tree: Tree, key: Buffer, record: Buffer): void {
+    this.#writes.push({ tree, key, record });
+  }
+
+  #drop(tree: Tree, key: Buffer): void {
+    this.#writes.push({ tree, key, record: undefined });
+  }
+}
+
+/** Key in the tree `meta` of the sequence number through which the outbox is forgotten. */
+export function trimmedKey(): Buffer {
+  return Buffer.from("outbox-trimmed");
+}
+
+export function isFinished(entry: QueueEntry): boolean {
+  return entry.recipients.every((recipient) => isFinal(recipient.state));
+}
+
+/** Joins the lines of the transaction to texts of about `outboxRecordBytesMax`, never within one operation's lines. */
+function joinLines(lines: readonly string[]): string[] {
+  const texts: string[] = [];
+  let text = "";
+  for (const part of lines) {
+    if (text !== "" && text.length + part.length > outboxRecordBytesMax) {
+      texts.push(text);
+      text = "";
+    }
+    text += part;
+  }
+  if (text !== "") texts.push(text);
+  return texts;
+}

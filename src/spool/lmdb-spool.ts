@@ -1,0 +1,232 @@
+// The spool on LMDB: one environment for a shard, holding messages, contents, queues, events and holds together.
+
+import type { QueueId } from "../core/ids.ts";
+import type { Message, QueueEntry, QueueName, QueuePosition } from "../core/message.ts";
+import type { Clock, Millis } from "../core/time.ts";
+import type { Log } from "../telemetry/log.ts";
+import { Arena } from "./arena.ts";
+import { ChangePlanner, type PlannedOperation } from "./change-plan.ts";
+import { DiskWatch } from "./disk-watch.ts";
+import {
+  dataFileBytes,
+  type Environment,
+  firstKey,
+  liveBytes,
+  makeSpoolFolder,
+  openEnvironment,
+  readRecord,
+  recordsIn,
+} from "./environment.ts";
+import { GroupCommit } from "./group-commit.ts";
+import { idempotencyKey, idempotencyKeyBytesMax, outboxKey, parseOutboxKey } from "./keys.ts";
+import { readContent, readEntries, readEntry, readMessage } from "./mail-reader.ts";
+import { countQueue, queues, scanQueue } from "./queue-reader.ts";
+import { decodeJson, faultOf, payloadOf, recordKind } from "./record-codec.ts";
+import { establishSchema, markFailed, readNextSequence, readTrimmedThrough, settleFailedCommit } from "./recovery.ts";
+import {
+  DamagedRecordError,
+  type HoldRecord,
+  type IdempotencyRecord,
+  type OutboxBatch,
+  type Spool,
+  type SpoolChange,
+  type SpoolHealth,
+  type SpoolUsage,
+} from "./spool.ts";
+import { lockSpool, type SpoolLock } from "./spool-lock.ts";
+
+export interface LmdbSpoolOptions {
+  /** The shard's own folder; made when it is missing. */
+  readonly path: string;
+  /** Address space for the database; its file grows up to this. */
+  readonly mapSizeBytes: number;
+  /** Below this `health()` says `low-space`. */
+  readonly freeSpaceMinBytes: number;
+  /** Above this `health()` says `slow`. */
+  readonly commitLatencyMaxMs: Millis;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** After each transaction: its time from the first change to the disk, and its operations. */
+  readonly onCommit?: ((ms: Millis, operations: number) => void) | undefined;
+}
+
+/** A slow commit is held against the disk for so long: without new mail there may be no faster one to show. */
+const slowMemoryMs: Millis = 5_000;
+const holdsMax = 10_000;
+
+/**
+ * Opens a shard's spool, making it when there is none. Rejects with SpoolInUseError when it is open elsewhere, and with
+ * an Error that says what to do when it is cut off, of a newer form, or damaged by a failed commit.
+ */
+export async function openLmdbSpool(options: LmdbSpoolOptions): Promise<LmdbSpool> {
+  makeSpoolFolder(options.path);
+  const lock = lockSpool(options.path);
+  let disk: DiskWatch | undefined;
+  let environment: Environment | undefined;
+  try {
+    let watched: LmdbSpool | undefined;
+    disk = new DiskWatch({ ...options, onCheck: () => watched?.checkStall() });
+    await disk.start();
+    environment = openEnvironment(options.path, options.mapSizeBytes);
+    await establishSchema(environment);
+    settleFailedCommit(environment, options.log);
+    watched = new LmdbSpool(options, environment, lock, disk);
+    return watched;
+  } catch (error) {
+    await disk?.close();
+    await environment?.root.close();
+    lock.release();
+    throw error;
+  }
+}
+
+export class LmdbSpool implements Spool {
+  readonly #options: LmdbSpoolOptions;
+  readonly #environment: Environment;
+  readonly #lock: SpoolLock;
+  readonly #disk: DiskWatch;
+  readonly #planner: ChangePlanner;
+  readonly #group: GroupCommit;
+  #closing: Promise<void> | undefined;
+
+  /** Only `openLmdbSpool` makes one. */
+  constructor(options: LmdbSpoolOptions, environment: Environment, lock: SpoolLock, disk: DiskWatch) {
+    this.#options = options;
+    this.#environment = environment;
+    this.#lock = lock;
+    this.#disk = disk;
+    const arena = new Arena();
+    const { clock, log, onCommit } = options;
+    this.#planner = new ChangePlanner(environment, arena, readTrimmedThrough(environment));
+    this.#group = new GroupCommit({
+      environment,
+      planner: this.#planner,
+      arena,
+      clock,
+      log,
+      onCommit,
+      nextSequence: readNextSequence(environment),
+      onFailure: (error) => {
+        log.fatal({ err: error, spool: options.path }, "spool failed");
+        markFailed(options.path, error, log);
+      },
+    });
+  }
+
+  commit(change: SpoolChange): Promise<void> {
+    return this.#group.commit(change);
+  }
+
+  /** `commit` with what only `spool import` needs. */
+  commitImported(change: readonly PlannedOperation[]): Promise<void> {
+    return this.#group.commit(change);
+  }
+
+  get waitingBytes(): number {
+    return this.#group.waitingBytes;
+  }
+
+  readMessage(queueId: QueueId): Message | undefined {
+    return readMessage(this.#environment.mail, queueId);
+  }
+
+  readEntry(queueId: QueueId, entryNo: number): QueueEntry | undefined {
+    return readEntry(this.#environment.mail, queueId, entryNo);
+  }
+
+  readEntries(queueId: QueueId): QueueEntry[] {
+    return readEntries(this.#environment.mail, queueId);
+  }
+
+  readContent(queueId: QueueId): Iterable<Buffer> {
+    return readContent(this.#environment.mail, queueId);
+  }
+
+  queues(): Iterable<QueueName> {
+    return queues(this.#environment.queue);
+  }
+
+  scanQueue(queue: QueueName, after: QueuePosition | undefined, limit: number): QueuePosition[] {
+    return scanQueue(this.#environment.queue, queue, after, limit);
+  }
+
+  countQueue(queue: QueueName): number {
+    return countQueue(this.#environment.queue, queue);
+  }
+
+  holds(): HoldRecord[] {
+    return recordsIn(this.#environment.holds, firstKey(), undefined, holdsMax).map(({ key, record }) => {
+      const fault = faultOf(record, recordKind.hold, key);
+      // Without this hold, mail would go out that an operator stopped.
+      if (fault !== undefined) throw new DamagedRecordError("", `hold ${key.toString()}: ${fault}`);
+      return decodeJson(record) as HoldRecord;
+    });
+  }
+
+  /** A record that has expired is as good as none. One that cannot be read is logged, and does not stop mail. */
+  readIdempotency(key: string): IdempotencyRecord | undefined {
+    if (Buffer.byteLength(key) > idempotencyKeyBytesMax) return undefined;
+    const read = readRecord(this.#environment.idempotency, recordKind.idempotency, idempotencyKey(key));
+    if (read.kind === "damaged") this.#options.log.error({ key, fault: read.fault }, "idempotency record is damaged");
+    if (read.kind !== "found") return undefined;
+    const record = decodeJson(read.record) as IdempotencyRecord;
+    return record.expiresAt > this.#options.clock.now() ? record : undefined;
+  }
+
+  /** A batch that cannot be read comes without lines, so that those behind it are not held up; `spool check` tells. */
+  readOutbox(afterSequence: number, limit: number): OutboxBatch[] {
+    const after = Math.max(afterSequence, this.#planner.trimmedThrough);
+    return recordsIn(this.#environment.outbox, outboxKey(after + 1), undefined, limit).map(({ key, record }) => {
+      const sequence = parseOutboxKey(key);
+      const fault = faultOf(record, recordKind.outbox, key);
+      if (fault === undefined) return { sequence, lines: payloadOf(record) };
+      this.#options.log.error({ sequence, fault }, "outbox record is damaged: its events are lost");
+      return { sequence, lines: Buffer.alloc(0) };
+    });
+  }
+
+  health(): SpoolHealth {
+    const { error } = this.#group;
+    if (error !== undefined) return { kind: "failed", error };
+    if (this.#disk.isLow) return { kind: "low-space", freeBytes: this.#disk.freeBytes };
+    const commitMs = this.#slowestMs(this.#options.clock.monotonicMs());
+    return commitMs > this.#options.commitLatencyMaxMs ? { kind: "slow", commitMs } : { kind: "ok" };
+  }
+
+  /** Time of the last commit while it is fresh, or of the one under way if that is longer already. */
+  #slowestMs(nowMs: Millis): Millis {
+    const last = nowMs - this.#group.endedAtMs < slowMemoryMs ? this.#group.commitMsLast : 0;
+    return Math.max(last, this.#group.underWayMs(nowMs));
+  }
+
+  usage(): SpoolUsage {
+    return {
+      fileBytes: dataFileBytes(this.#options.path),
+      liveBytes: liveBytes(this.#environment),
+      freeBytesOnDisk: this.#disk.freeBytes,
+      commits: this.#group.commits,
+      commitMsLast: this.#group.commitMsLast,
+    };
+  }
+
+  /** Looks whether the transaction under way has stalled; the disk watch calls it every second. */
+  checkStall(): void {
+    this.#group.checkStall(this.#options.clock.monotonicMs());
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    await this.#group.close();
+    await this.#disk.close();
+    await this.#environment.root.close();
+    this.#lock.release();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
