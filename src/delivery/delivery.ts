@@ -3,10 +3,17 @@
 // A connection asks its lane for work, tells the outcome of each recipient, and waits when there is none. It never
 // chooses what to send, and the lane never sees the dialogue.
 
+import type { DeliveryTimeouts } from "../config/config.ts";
 import type { AttemptInfo, TlsInfo } from "../core/attempt.ts";
 import type { Message, QueueEntry } from "../core/message.ts";
+import type { Network } from "../core/network.ts";
 import type { Fault, Outcome } from "../core/outcome.ts";
 import type { Exchanger } from "../core/plan.ts";
+import type { Random } from "../core/random.ts";
+import type { Clock } from "../core/time.ts";
+import type { Log } from "../telemetry/log.ts";
+import { OutboundConnection } from "./connection.ts";
+import { Quirks } from "./quirks.ts";
 
 /** The pending recipients of one entry, ready to be sent in one transaction. */
 export interface Work {
@@ -64,4 +71,39 @@ export interface LaneConnection {
   wake(): void;
   /** Finishes the transaction under way, then QUITs. A connection without one ends at once. */
   drain(): void;
+}
+
+export interface DeliveryPorts {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly network: Network;
+  readonly log: Log;
+}
+
+export interface DeliveryOptions {
+  readonly timeouts: DeliveryTimeouts;
+  /** Whether mail may go to that IP address. Asked before the connect, and again for what was connected to. */
+  readonly isAllowedAddress: (address: string) => boolean;
+  /** What peers offered and broke: one memory for all connections of a shard. */
+  readonly quirks: Quirks;
+}
+
+export type { Quirks };
+
+/** An empty memory of peers that break what they offer. One per shard. */
+export function newQuirks(clock: Clock): Quirks {
+  return new Quirks(clock);
+}
+
+/** Begins to connect. No call of the feed comes before this has returned. */
+export function openConnection(
+  ports: DeliveryPorts,
+  options: DeliveryOptions,
+  spec: ConnectionSpec,
+  feed: LaneFeed,
+): LaneConnection {
+  const connection = new OutboundConnection({ ...ports, ...options, spec, feed });
+  // It rejects only for a bug, which is to end the process like any other.
+  void connection.run();
+  return connection;
 }
