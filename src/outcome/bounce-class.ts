@@ -137,7 +137,11 @@ interface ReplyFacts {
 }
 
 function applies(rule: BounceRule, facts: ReplyFacts): boolean {
-  if (rule.codes !== undefined && !rule.codes.includes(facts.code) && !rule.codes.includes(Math.floor(facts.code / 100)))
+  if (
+    rule.codes !== undefined &&
+    !rule.codes.includes(facts.code) &&
+    !rule.codes.includes(Math.floor(facts.code / 100))
+  )
     return false;
   if (rule.stages !== undefined && !rule.stages.includes(facts.stage)) return false;
   if (rule.enhanced !== undefined) {
@@ -199,7 +203,9 @@ function decodeWords(text: string): string {
         encoding.toLowerCase() === "b"
           ? Buffer.from(value, "base64")
           : Buffer.from(
-              value.replaceAll("_", " ").replace(/=([0-9a-f]{2})/gi, (_, hex) => String.fromCharCode(parseInt(hex, 16))),
+              value
+                .replaceAll("_", " ")
+                .replace(/=([0-9a-f]{2})/gi, (_, hex) => String.fromCharCode(parseInt(hex, 16))),
               "latin1",
             );
       try {
@@ -249,6 +255,7 @@ function classOfPolicy(rule: PolicyRule): KnownBounceClass {
     case "message-size":
       return "message_too_large";
     case "damaged-content":
+    case "signing":
       return "system_error";
     default:
       return assertNever(rule);

@@ -166,7 +166,8 @@ export function parseRules(text: string, file: string): RuleGroup[] {
 /** Compiles a pattern of a rule: case does not matter, and the work it can make has a bound. Throws. */
 export function compilePattern(source: string): RegExp {
   const cost = patternCost(source);
-  if (cost > patternCostMax) throw new Error(`the pattern can try ${cost} ways at one place; ${patternCostMax} are allowed`);
+  if (cost > patternCostMax)
+    throw new Error(`the pattern can try ${cost} ways at one place; ${patternCostMax} are allowed`);
   return new RegExp(source, "iu");
 }
 

@@ -22,7 +22,8 @@ const goneWord =
 const unknownWord =
   "(?:no such|unknown|invalid|non-?existent|does(?:n.?t| not) exist|not (?:found|listed|our customer|a valid|known)|no mailbox|unallocated|unrecognized)";
 /** Words that say that the fault is not the recipient's: then no mailbox is blamed. */
-const senderWords = "\\b(?:sender|sending|helo|ehlo|client host|return-?path|reply-to|from address|from domain|ip address|mail from)\\b";
+const senderWords =
+  "\\b(?:sender|sending|helo|ehlo|client host|return-?path|reply-to|from address|from domain|ip address|mail from)\\b";
 
 type Row = readonly [KnownBounceClass, 4 | 5 | undefined, string, string?];
 

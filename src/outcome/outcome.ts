@@ -55,3 +55,11 @@ export interface DsnWriter {
 
 /** One line of JSON ended by LF, controls escaped, in the field order of the README. */
 export type FormatEvent = (event: DeliveryEvent) => string;
+
+export { loadClassifier, ReplyClassifier, type Verdict } from "./bounce-class.ts";
+export { BounceRulesError } from "./bounce-rules.ts";
+export { type BounceKind, bounceClasses, bounceKinds, mailboxClasses } from "./bounce-taxonomy.ts";
+export { createDsnWriter, type DsnWriterOptions } from "./dsn-writer.ts";
+export { formatEvent } from "./event-format.ts";
+export { EventLog, type EventLogOptions } from "./event-log.ts";
+export { actionOnSuccess, isDsnDue } from "./notify.ts";
