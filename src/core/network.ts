@@ -48,8 +48,8 @@ export interface Connection {
    */
   write(chunks: readonly Uint8Array[]): Promise<void> | undefined;
   /**
-   * Upgrades to TLS. Octets that arrived in clear and were not yet delivered are dropped (RFC 3207 section 4.2).
-   * Rejects with NetworkError; the connection is then closed.
+   * Upgrades to TLS. Octets that arrived in clear and were not yet delivered are dropped, or break the handshake
+   * (RFC 3207 section 4.2). Rejects with NetworkError; the connection is then closed, and onClose is not called.
    */
   startTls(options: TlsOptions): Promise<TlsInfo>;
   /** Sends what is written, then closes. */

@@ -14,7 +14,7 @@ import { type Connection, type ConnectOptions, type Network, NetworkError, type 
 import type { Millis } from "../core/time.ts";
 
 /** TLS sessions kept for resumption, over all exchangers. */
-const tlsSessionsMax = 2_000;
+const tlsSessionsMax = 5_000;
 /** How long `end()` waits for the peer to close too, and for the rest of what was written to go out. */
 const endTimeoutMs: Millis = 10_000;
 
