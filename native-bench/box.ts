@@ -1,0 +1,208 @@
+// The internet in a box as a harness uses it: receivers, DNS, a load source, Postern, and the audit of all of them.
+
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { Audit } from "./audit.ts";
+import { Remote } from "./control.ts";
+import type { ZoneEntry } from "./dns/zone.ts";
+import { EventLogReader, type LoggedEvent } from "./event-log.ts";
+import { PosternProcess } from "./postern-process.ts";
+import { freePort, type Override, type RunPlaces, readPorts, writeRunConfig } from "./run-config.ts";
+import type { InternetApi, InternetCounts } from "./sink/internet-process.ts";
+import type { Receipt } from "./sink/ledger.ts";
+import type { OperatorSetup } from "./sink/sink-server.ts";
+import type { LoadPlan, SourceCounts } from "./source/load-plan.ts";
+import type { SourceApi } from "./source/source-process.ts";
+
+export interface BoxPlan {
+  /** Absolute: spool, events, logs and the run's config are in it. */
+  readonly folder: string;
+  /** The config file that the run's own is made from. */
+  readonly template: string;
+  readonly overrides?: readonly Override[] | undefined;
+  readonly operators: readonly OperatorSetup[];
+  readonly zone: Readonly<Record<string, ZoneEntry>>;
+  readonly seed: number;
+  readonly samplesMax?: number | undefined;
+}
+
+/** What one `poll` brought. */
+export interface News {
+  readonly receipts: readonly Receipt[];
+  readonly events: readonly LoggedEvent[];
+}
+
+const stopTimeoutMs = 15_000;
+
+export class Box implements AsyncDisposable {
+  readonly audit = new Audit();
+  readonly configFile: string;
+  readonly logFile: string;
+  readonly places: RunPlaces;
+  readonly #internet: Remote<InternetApi>;
+  readonly #source: Remote<SourceApi>;
+  readonly #events: EventLogReader;
+  readonly #acknowledgementsRead = new Map<string, number>();
+  #receiptsRead = 0;
+  /** Bounces whose 250 has not been seen here yet. */
+  #bouncesAhead: LoggedEvent[] = [];
+  #postern: PosternProcess | undefined;
+  readonly #killAll = (): void => {
+    this.#postern?.kill("SIGKILL");
+    this.#internet.kill();
+    this.#source.kill();
+  };
+
+  private constructor(
+    plan: BoxPlan,
+    places: RunPlaces,
+    internet: Remote<InternetApi>,
+    source: Remote<SourceApi>,
+    configFile: string,
+  ) {
+    this.places = places;
+    this.configFile = configFile;
+    this.logFile = join(plan.folder, "postern.log");
+    this.#internet = internet;
+    this.#source = source;
+    this.#events = new EventLogReader(places.events);
+    process.on("exit", this.#killAll);
+  }
+
+  /** Starts everything but Postern. */
+  static async open(plan: BoxPlan): Promise<Box> {
+    mkdirSync(plan.folder, { recursive: true });
+    const ports = readPorts(plan.template);
+    const internet = new Remote<InternetApi>(new URL("sink/internet-process.ts", import.meta.url), "the receivers");
+    const source = new Remote<SourceApi>(new URL("source/source-process.ts", import.meta.url), "the load source");
+    try {
+      const bound = await internet.call("start", {
+        operators: plan.operators,
+        smtpPort: ports.delivery,
+        dnsHost: "127.0.0.1",
+        dnsPort: ports.dns,
+        zone: plan.zone,
+        seed: plan.seed,
+        samplesMax: plan.samplesMax,
+      });
+      const places: RunPlaces = {
+        submission: `127.0.0.1:${await freePort(ports.submission)}`,
+        admin: `127.0.0.1:${await freePort(ports.admin)}`,
+        dns: `127.0.0.1:${bound.dnsPort}`,
+        deliveryPort: bound.smtpPort,
+        spool: join(plan.folder, "spool"),
+        events: join(plan.folder, "events"),
+      };
+      const configFile = join(plan.folder, "postern.yaml");
+      writeRunConfig(plan.template, configFile, places, plan.overrides);
+      return new Box(plan, places, internet, source, configFile);
+    } catch (error) {
+      internet.kill();
+      source.kill();
+      throw error;
+    }
+  }
+
+  /** Where the load source submits to. */
+  get submission(): { readonly host: string; readonly port: number } {
+    const { submission } = this.places;
+    const at = submission.lastIndexOf(":");
+    return { host: submission.slice(0, at), port: Number(submission.slice(at + 1)) };
+  }
+
+  /** Starts Postern on the box's spool. Wait for its `ready`. */
+  startPostern(wrapper?: readonly string[]): PosternProcess {
+    const { configFile, logFile } = this;
+    this.#postern = new PosternProcess({ configFile, admin: this.places.admin, logFile, wrapper });
+    return this.#postern;
+  }
+
+  /** Submits by a plan; resolves at its end. */
+  load(plan: LoadPlan): Promise<SourceCounts> {
+    this.#acknowledgementsRead.set(plan.runId, 0);
+    return this.#source.call("run", plan);
+  }
+
+  stopLoad(runId: string): Promise<void> {
+    return this.#source.call("stop", runId);
+  }
+
+  sourceCounts(runId: string): Promise<SourceCounts> {
+    return this.#source.call("counts", runId);
+  }
+
+  uncertain(runId: string): Promise<readonly string[]> {
+    return this.#source.call("uncertain", runId);
+  }
+
+  change(operator: string, patch: Partial<OperatorSetup["profile"]>): Promise<void> {
+    return this.#internet.call("change", { operator, patch });
+  }
+
+  counts(): Promise<InternetCounts> {
+    return this.#internet.call("counts");
+  }
+
+  samples(): Promise<readonly Uint8Array[]> {
+    return this.#internet.call("samples");
+  }
+
+  get eventRepeats(): number {
+    return this.#events.repeats;
+  }
+
+  get eventsDamaged(): number {
+    return this.#events.damaged;
+  }
+
+  /** Brings the audit up to date. */
+  async poll(): Promise<News> {
+    for (const runId of this.#acknowledgementsRead.keys()) await this.#readAcknowledgements(runId);
+    const receipts = await this.#readReceipts();
+    const events = this.#events.poll();
+    const ends = events.filter(({ kind }) => kind === "bounce" || kind === "expiration");
+    this.#bouncesAhead = [...this.#bouncesAhead, ...ends].filter(
+      ({ queueId = "", forwardPath = "" }) => !this.audit.addBounce(queueId, forwardPath),
+    );
+    return { receipts, events };
+  }
+
+  async #readAcknowledgements(runId: string): Promise<void> {
+    for (;;) {
+      const from = this.#acknowledgementsRead.get(runId) ?? 0;
+      const acknowledgements = await this.#source.call("acknowledgements", { runId, from });
+      if (acknowledgements.length === 0) return;
+      this.#acknowledgementsRead.set(runId, from + acknowledgements.length);
+      this.audit.addAcknowledgements(acknowledgements);
+    }
+  }
+
+  async #readReceipts(): Promise<Receipt[]> {
+    const all: Receipt[] = [];
+    for (;;) {
+      const receipts = await this.#internet.call("receipts", this.#receiptsRead);
+      if (receipts.length === 0) return all;
+      this.#receiptsRead += receipts.length;
+      this.audit.addReceipts(receipts);
+      all.push(...receipts);
+    }
+  }
+
+  /** Ends every process that the box started. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#postern?.running === true) await this.#postern.stop(stopTimeoutMs);
+    await Promise.all([this.#source.stop(), this.#internet.stop()]);
+    process.off("exit", this.#killAll);
+  }
+}
+
+/** Ctrl-C and SIGTERM end the program; what the box started ends with it (see `process.on("exit")` above). */
+export function endOnSignals(): void {
+  for (const [signal, status] of [
+    ["SIGINT", 130],
+    ["SIGTERM", 143],
+    ["SIGHUP", 129],
+  ] as const) {
+    process.once(signal, () => process.exit(status));
+  }
+}
