@@ -3,18 +3,8 @@
 
 import type { Domain, QueueId } from "../core/ids.ts";
 import type { Instant } from "../core/time.ts";
-import { windowBytes } from "../signing/canonicalization.ts";
-import { signContent } from "../signing/dkim-signature.ts";
-import type { KeySet } from "../signing/key-store.ts";
-
-/** Reads contents in a thread that is not the spool's own. */
-export interface ContentReader {
-  /** The content as committed before the call; empty when there is none. Throws DamagedRecordError. */
-  readContent(queueId: QueueId): readonly Buffer[];
-  /** Gives up the snapshot of the last read, so that the spool can use its space again. */
-  release(): void;
-  close(): void;
-}
+import { type KeySet, signContent, windowBytes } from "../signing/signing.ts";
+import type { ContentReader } from "../spool/content-reader.ts";
 
 export interface SigningThreadData {
   readonly spoolPath: string;
@@ -46,7 +36,8 @@ export interface SigningFailure {
 
 /**
  * The task of one thread. The reader is opened at the first batch and again after a failure to open, so that a spool
- * that cannot be read is an answer and not the thread's end.
+ * that cannot be read is an answer and not the thread's end. It is closed by the end of the thread, which comes between
+ * batches, when it holds no snapshot.
  */
 export function batchSigner(
   data: SigningThreadData,

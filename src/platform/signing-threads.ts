@@ -5,14 +5,23 @@ import { FixedQueue, Piscina } from "piscina";
 import { assert } from "../core/assert.ts";
 import type { Domain, QueueId } from "../core/ids.ts";
 import type { Millis } from "../core/time.ts";
-import { type DomainKeys, type KeySet, keysFor } from "../signing/key-store.ts";
-import type { Signatures, Signer, SignRequest } from "../signing/signing.ts";
+import {
+  type DomainKeys,
+  type KeySet,
+  keysFor,
+  type Signatures,
+  type Signer,
+  type SignRequest,
+} from "../signing/signing.ts";
 import { DamagedRecordError } from "../spool/spool.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { SignedBatch, SigningBatch, SigningFailure, SigningThreadData } from "./signing-batch.ts";
 
 /** Requests in one batch: about 13 ms of RSA-2048. */
 const batchRequestsMax = 32;
+const batchesPerThreadMax = 2;
+/** So many waiting requests make a second batch for a thread that has one, so that it need not wait for this loop. */
+const secondBatchRequestsMin = 16;
 /** Requests that wait for a thread. Above it signing is refused, and the caller tries later. */
 const waitingMax = 16_384;
 /** Times that a request may take its thread down with it. */
@@ -47,8 +56,8 @@ interface Generation {
 }
 
 /**
- * A batch starts as soon as a thread is free and the requests of this turn of the loop have come in: an idle pool adds no
- * wait, a busy one makes batches of what waits, and there is no timer.
+ * A batch starts as soon as a thread is free and the requests of this turn of the loop have come in: an idle pool adds
+ * no wait, a busy one makes batches of what waits, and there is no timer.
  */
 export class SigningThreads implements Signer {
   readonly #options: SigningThreadsOptions;
@@ -127,8 +136,9 @@ export class SigningThreads implements Signer {
       minThreads: threads,
       maxThreads: threads,
       idleTimeout: Number.POSITIVE_INFINITY,
-      // We hand over one batch for each thread; the rest waits here, where it can still become part of a larger batch.
-      maxQueue: threads,
+      // What is not handed over waits here, where it can still become part of a larger batch.
+      concurrentTasksPerWorker: batchesPerThreadMax,
+      maxQueue: threads * batchesPerThreadMax,
       taskQueue: new FixedQueue(),
       // Waiting in Atomics.wait between tasks would stop the thread's loop, and with it the timer by which lmdb-js lets
       // go of a snapshot. Batches make up for the slower hand-over.
@@ -175,7 +185,7 @@ export class SigningThreads implements Signer {
   }
 
   #planFlush(): void {
-    if (this.#flushPlanned || this.#runningBatches >= this.#options.threads) return;
+    if (this.#flushPlanned || this.#freeSlots() === 0) return;
     this.#flushPlanned = true;
     setImmediate(() => {
       this.#flushPlanned = false;
@@ -185,11 +195,16 @@ export class SigningThreads implements Signer {
 
   #flush(): void {
     while (this.#generation !== undefined && this.#waiting.length > 0) {
-      const freeThreads = this.#options.threads - this.#runningBatches;
-      if (freeThreads <= 0) return;
-      const batch = this.#takeBatch(Math.ceil(this.#waiting.length / freeThreads));
+      const freeSlots = this.#freeSlots();
+      if (freeSlots === 0) return;
+      const batch = this.#takeBatch(Math.ceil(this.#waiting.length / freeSlots));
       if (batch.length > 0) this.#start(this.#generation, batch);
     }
+  }
+
+  #freeSlots(): number {
+    const perThread = this.#waiting.length >= secondBatchRequestsMin ? batchesPerThreadMax : 1;
+    return Math.max(0, this.#options.threads * perThread - this.#runningBatches);
   }
 
   /** The oldest requests. One that took a thread down goes alone, for it may do so again. */

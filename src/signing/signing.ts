@@ -3,6 +3,21 @@
 import type { Domain, QueueId } from "../core/ids.ts";
 import type { Instant } from "../core/time.ts";
 
+export { windowBytes } from "./canonicalization.ts";
+export { signContent } from "./dkim-signature.ts";
+export { inlineSigner } from "./inline-signer.ts";
+export {
+  type DomainKeys,
+  domainKeys,
+  type KeyProblem,
+  type KeySet,
+  keysFor,
+  loadKeySet,
+  type SigningKey,
+  SigningKeyError,
+} from "./key-store.ts";
+export { generatePrivateKey, type KeyAlgorithm, type KeyRecord, keyRecord } from "./keygen.ts";
+
 export interface SignRequest {
   readonly queueId: QueueId;
   /** Chooses the keys: the signing domain equal to it or the nearest parent of it (RFC 6376 section 3.10 alignment). */

@@ -149,7 +149,7 @@ test("content without a From field is refused", async (t) => {
 test("the Ed25519 signature of RFC 8463 appendix A verifies over our canonical form", async (t) => {
   const message = [
     "From: Joe SixPack <joe@football.example.com>",
-    "To: Suzi Q <suzie@shopping.example.net>",
+    "To: Suzie Q <suzie@shopping.example.net>",
     "Subject: Is dinner ready?",
     "Date: Fri, 11 Jul 2003 21:00:37 -0700 (PDT)",
     "Message-ID: <20030712040037.46341.5F8J@football.example.com>",

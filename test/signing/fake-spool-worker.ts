@@ -4,7 +4,8 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { workerData } from "node:worker_threads";
-import { batchSigner, type ContentReader, type SigningThreadData } from "../../src/platform/signing-batch.ts";
+import { batchSigner, type SigningThreadData } from "../../src/platform/signing-batch.ts";
+import type { ContentReader } from "../../src/spool/content-reader.ts";
 import { DamagedRecordError } from "../../src/spool/spool.ts";
 
 function openFolder(path: string): ContentReader {
@@ -17,7 +18,7 @@ function openFolder(path: string): ContentReader {
       return existsSync(file) ? [readFileSync(file)] : [];
     },
     release() {},
-    close() {},
+    async close() {},
   };
 }
 

@@ -5,12 +5,15 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Test, test } from "tap";
+import { QueueIds } from "../../src/core/ids.ts";
 import { SigningThreads } from "../../src/platform/signing-threads.ts";
-import { inlineSigner } from "../../src/signing/inline-signer.ts";
-import { domainKeys, type KeySet } from "../../src/signing/key-store.ts";
-import type { SignRequest } from "../../src/signing/signing.ts";
-import { DamagedRecordError } from "../../src/spool/spool.ts";
+import { SystemClock } from "../../src/platform/system-clock.ts";
+import { domainKeys, inlineSigner, type KeySet, type SignRequest } from "../../src/signing/signing.ts";
+import { openEnvironmentForReading } from "../../src/spool/environment.ts";
+import { openLmdbSpool } from "../../src/spool/lmdb-spool.ts";
+import { DamagedRecordError, type SpoolOperation } from "../../src/spool/spool.ts";
 import { silentLog } from "../../src/telemetry/log.ts";
+import { SeededRandom } from "../support/seeded-random.ts";
 
 const privateKey = generateKeyPairSync("ed25519").privateKey;
 const rsa = generateKeyPairSync("rsa", { modulusLength: 1024 }).privateKey;
@@ -126,14 +129,14 @@ test("a request that waits while its domain's keys are taken away is rejected, n
 });
 
 test("close lets the batches in the threads end and refuses the rest", async (t) => {
-  const queueIds = names(60);
+  const queueIds = names(100);
   const { signer } = start(t, 1, queueIds);
   const results = Promise.allSettled(queueIds.map((queueId) => signer.sign(request(queueId))));
   await new Promise((resolve) => setImmediate(resolve));
   await signer.close();
   const statuses = (await results).map((result) => result.status);
-  t.same(statuses.slice(0, 32), Array(32).fill("fulfilled"));
-  t.same(statuses.slice(32), Array(28).fill("rejected"));
+  t.same(statuses.slice(0, 64), Array(64).fill("fulfilled"));
+  t.same(statuses.slice(64), Array(36).fill("rejected"));
   await t.rejects(signer.sign(request("q0")), /closed/);
   await signer.close();
 });
@@ -147,4 +150,89 @@ test("threads whose module fails reject the requests after some tries, and the p
     rmSync(folder, { recursive: true, force: true });
   });
   await t.rejects(signer.sign(request("q0")), /ended its thread/);
+});
+
+function acceptance(queueId: string, octets: Buffer): SpoolOperation {
+  const envelope = {
+    reversePath: "a@example.com",
+    envid: undefined,
+    ret: undefined,
+    body: "7bit" as const,
+    smtpUtf8: false,
+    requireTls: false,
+  };
+  const message = {
+    queueId,
+    stream: "news",
+    tenant: undefined,
+    job: undefined,
+    envelope,
+    contentBytes: octets.length,
+    headerBytes: octets.indexOf("\r\n\r\n") + 4,
+    hasDotLines: false,
+    receivedAt: 1,
+    expiresAt: 2,
+    fromDomain: "example.com",
+    messageIdHeader: undefined,
+    loggedHeaders: {},
+    origin: "submission" as const,
+    user: undefined,
+    recipientCount: 1,
+    entryCount: 1,
+  };
+  const recipient = {
+    forwardPath: "b@example.net",
+    orcpt: undefined,
+    notify: undefined,
+    state: { kind: "pending" as const, last: undefined },
+  };
+  const entry = {
+    queueId,
+    entryNo: 0,
+    stream: "news",
+    domain: "example.net",
+    attempts: 0,
+    dueAt: 1,
+    delayNotifiedAt: undefined,
+    recipients: [recipient],
+  };
+  return { kind: "accept", message, entries: [entry], content: [octets], idempotency: undefined };
+}
+
+test("the threads read from the spool what it has committed, and hold no snapshot afterwards", async (t) => {
+  const path = mkdtempSync(join(tmpdir(), "postern-signing-"));
+  const clock = new SystemClock();
+  const limits = { mapSizeBytes: 64 * 1024 * 1024, freeSpaceMinBytes: 0, commitLatencyMaxMs: 60_000 };
+  const spool = await openLmdbSpool({ path, ...limits, clock, log: silentLog });
+  const signer = new SigningThreads({ keySet: keySetOf("s1"), spoolPath: path, threads: 2, log: silentLog });
+  t.teardown(async () => {
+    await signer.close();
+    await spool.close();
+    rmSync(path, { recursive: true, force: true });
+  });
+  const inline = inlineSigner(keySetOf("s1"), (queueId) => spool.readContent(queueId));
+  const ids = new QueueIds(clock, new SeededRandom(1), 0);
+  for (let round = 0; round < 5; round++) {
+    await Promise.all(
+      Array.from({ length: 20 }, async (_, i) => {
+        const queueId = ids.next();
+        // One of them is larger than two of the spool's chunks.
+        const octets = Buffer.concat([
+          content(queueId),
+          Buffer.from("a line  of text\t\r\n".repeat(i === 0 ? 9_000 : 9)),
+        ]);
+        await spool.commit([acceptance(queueId, octets)]);
+        t.same(await signer.sign(request(queueId)), await inline.sign(request(queueId)));
+      }),
+    );
+  }
+  await t.rejects(signer.sign(request(ids.next())), /no content/);
+  const { root } = openEnvironmentForReading(path);
+  t.teardown(() => root.close());
+  // This thread's own snapshot goes by a timer of 0 ms.
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  // A heading, then a line for each reader: process, thread, and its snapshot's transaction or "-".
+  const readers = root.readerList().trim().split("\n").slice(1);
+  t.equal(readers.length, 3, "two threads and this one");
+  for (const line of readers) t.match(line, /-$/);
 });
