@@ -1,0 +1,95 @@
+// Speaks to the admin API of a running server.
+
+import { formatHostPort } from "../config/address.ts";
+import type { HostPort } from "../config/config.ts";
+import { type AdminOptions, requireConfig } from "./options.ts";
+import { CommandFailure, UsageFailure } from "./output.ts";
+
+const defaultTokenEnv = "POSTERN_ADMIN_TOKEN";
+const timeoutMs = 60_000;
+
+export interface AdminAnswer {
+  readonly status: number;
+  readonly body: unknown;
+}
+
+/** Rejects with CommandFailure when the server cannot be reached or refuses. 404 and 422 are answers. */
+export async function callAdmin(
+  options: AdminOptions,
+  method: "GET" | "POST",
+  path: string,
+  body?: unknown,
+): Promise<AdminAnswer> {
+  const { base, token, tokenEnv } = locateAdmin(options);
+  let response: Response;
+  try {
+    response = await fetch(new URL(path, base), {
+      method,
+      headers: {
+        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+      },
+      body: body === undefined ? null : JSON.stringify(body),
+      redirect: "error",
+      signal: AbortSignal.timeout(timeoutMs),
+    });
+  } catch (cause) {
+    throw new CommandFailure(
+      `no answer from the admin API at ${base.origin} (${reasonOf(cause)}): is the server running, and is this its config?`,
+      { cause },
+    );
+  }
+  const answer = await readJson(response, base);
+  if (response.ok || response.status === 404 || response.status === 422)
+    return { status: response.status, body: answer };
+  if (response.status === 401) {
+    throw new CommandFailure(
+      `the admin API at ${base.origin} wants a token: put the right one into the variable ${tokenEnv}`,
+    );
+  }
+  const said = (answer as { error?: string } | undefined)?.error ?? response.statusText;
+  throw new CommandFailure(`the admin API at ${base.origin} refused (${response.status}): ${said}`);
+}
+
+/** The text of a 404 or another refusal. */
+export function errorOf(answer: AdminAnswer): string {
+  return (answer.body as { error?: string } | undefined)?.error ?? `the server answered ${answer.status}`;
+}
+
+function locateAdmin(options: AdminOptions): { base: URL; token: string | undefined; tokenEnv: string } {
+  if (options.admin !== undefined) {
+    if (!URL.canParse(options.admin) || !/^https?:/.test(options.admin)) {
+      throw new UsageFailure(`--admin ${options.admin} is not a URL such as http://127.0.0.1:8080`);
+    }
+    const tokenEnv = options.tokenEnv ?? defaultTokenEnv;
+    return { base: new URL(options.admin), token: process.env[tokenEnv], tokenEnv };
+  }
+  const { admin } = requireConfig(options.config);
+  const tokenEnv = options.tokenEnv ?? admin.tokenEnv;
+  return {
+    base: new URL(`http://${formatHostPort(reachable(admin.listen))}`),
+    token: tokenEnv === undefined ? undefined : process.env[tokenEnv],
+    tokenEnv: tokenEnv ?? defaultTokenEnv,
+  };
+}
+
+/** A listener on all addresses is reached over loopback. */
+function reachable(listen: HostPort): HostPort {
+  if (listen.host === "0.0.0.0") return { ...listen, host: "127.0.0.1" };
+  return listen.host === "::" ? { ...listen, host: "::1" } : listen;
+}
+
+async function readJson(response: Response, base: URL): Promise<unknown> {
+  try {
+    return await response.json();
+  } catch (cause) {
+    throw new CommandFailure(`what answers at ${base.origin} is not Postern's admin API (${response.status})`, {
+      cause,
+    });
+  }
+}
+
+function reasonOf(error: unknown): string {
+  const cause = (error as { cause?: { code?: string; message?: string } }).cause;
+  return cause?.code ?? cause?.message ?? (error as Error).message;
+}
