@@ -10,8 +10,10 @@ import { SourceSession } from "./source-session.ts";
 const refusedWaitMs = 100;
 const refusalsMax = 300;
 const reconnectWaitMs = 25;
-/** Without a single success in between, the run fails after so many. */
-const connectFailuresMax = 4_000;
+/** Without a single session in this time the run fails. */
+const connectPatienceMs = 60_000;
+/** Messages that could not leave at their time are not made up for beyond this. */
+const lagMaxMs = 500;
 
 export class LoadSource {
   readonly #plan: LoadPlan;
@@ -22,12 +24,13 @@ export class LoadSource {
   /** Bench ids of messages that the server may or may not have taken. */
   readonly uncertain: string[] = [];
   #nextNo = 0;
-  #startedAt = 0;
+  /** When the next message is due, where there is a rate. */
+  #nextAt = 0;
   #stopped = false;
   #refused = 0;
   #refusedForNow = 0;
   #connectFailures = 0;
-  #failuresInARow = 0;
+  #lastSessionAt = 0;
   #lastProblem: string | undefined;
 
   constructor(plan: LoadPlan) {
@@ -37,7 +40,8 @@ export class LoadSource {
 
   /** Sends until the plan is done or `stop` is called. Rejects when the server cannot be reached. */
   async run(): Promise<void> {
-    this.#startedAt = epochMs();
+    this.#nextAt = epochMs();
+    this.#lastSessionAt = this.#nextAt;
     await Promise.all(Array.from({ length: this.#plan.sessions }, () => this.#runSession()));
   }
 
@@ -81,7 +85,9 @@ export class LoadSource {
     const no = this.#nextNo++;
     const { ratePerSecond } = this.#plan;
     if (ratePerSecond !== undefined) {
-      const waitMs = this.#startedAt + (no * 1_000) / ratePerSecond - epochMs();
+      const now = epochMs();
+      const waitMs = this.#nextAt - now;
+      this.#nextAt = Math.max(this.#nextAt, now - lagMaxMs) + 1_000 / ratePerSecond;
       if (waitMs > 0) await pause(waitMs);
       if (this.#stopped) return undefined;
     }
@@ -94,13 +100,13 @@ export class LoadSource {
       try {
         await session.opened();
         record(this.#greeting, session.greetingMs);
-        this.#failuresInARow = 0;
+        this.#lastSessionAt = epochMs();
         return session;
       } catch (error) {
         this.#connectFailures++;
         this.#lastProblem = (error as Error).message;
-        if (++this.#failuresInARow > connectFailuresMax) {
-          throw new Error(`no session after ${connectFailuresMax} tries: ${this.#lastProblem}`);
+        if (epochMs() - this.#lastSessionAt > connectPatienceMs) {
+          throw new Error(`no session for ${connectPatienceMs / 1_000} s: ${this.#lastProblem}`);
         }
         await pause(reconnectWaitMs);
       }
