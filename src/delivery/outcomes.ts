@@ -41,6 +41,10 @@ export function outcomeOf(
     const message = "the stored content is damaged";
     return { kind: "transient", at, fault: { kind: "policy", rule: "damaged-content", message } };
   }
+  if (transaction.isDistrusted) {
+    const message = sessionFault?.kind === "network" ? sessionFault.message : "the session ended";
+    return { kind: "transient", at, fault: { kind: "network", stage: "data", message } };
+  }
   const refusedBlock = transaction.blocks.find((block) => isRefusal(block.reply));
   const refused = refusalOf(refusedBlock) ?? refusalOf(end) ?? refusalOf(data);
   if (refused !== undefined) return byReply(refused.stage, refused.reply, at);

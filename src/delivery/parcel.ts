@@ -62,6 +62,8 @@ export interface Transaction {
   contentBegun: boolean;
   contentSent: boolean;
   isDamaged: boolean;
+  /** The replies to its content and after it mean nothing. */
+  isDistrusted: boolean;
 }
 
 export function transactionOf(
@@ -89,6 +91,7 @@ export function transactionOf(
     contentBegun: false,
     contentSent: false,
     isDamaged: false,
+    isDistrusted: false,
   };
 }
 

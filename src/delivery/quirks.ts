@@ -38,9 +38,10 @@ export class Quirks {
 
   /** The session broke or stalled in a way that the feature may be the reason of. */
   strike(host: string, feature: Feature): void {
-    const strikes = (this.#quirks.get(key(host, feature))?.strikes ?? 0) + 1;
+    const known = this.#quirks.get(key(host, feature));
+    const strikes = (known?.strikes ?? 0) + 1;
     if (strikes >= strikesMax) this.proven(host, feature);
-    else this.#keep(key(host, feature), { strikes, avoidUntilMs: 0 });
+    else this.#keep(key(host, feature), { strikes, avoidUntilMs: known?.avoidUntilMs ?? 0 });
   }
 
   /** The feature did its work. */

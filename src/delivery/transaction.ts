@@ -58,7 +58,7 @@ export class MailDialogue {
   readonly #parts: DialogueParts;
   readonly #messagesMax: number;
   #pipelining: boolean;
-  #chunking: boolean;
+  readonly #chunking: boolean;
   #recipientsMax: number;
   #messages = 0;
   /** Something happened on this session before: a loss now may be a leftover of that. */
@@ -137,11 +137,11 @@ export class MailDialogue {
   /** Returns the transaction that has gone ahead, or that is to be tried in another way. */
   async #carry(transaction: Transaction): Promise<Transaction | undefined> {
     const ahead = this.#canGoWhole(transaction) ? await this.#whole(transaction) : await this.#stepwise(transaction);
-    if (this.#session.fault === undefined && this.#breaksItsWord(transaction)) {
-      if (ahead !== undefined) await this.#session.answered(lastOfEnvelope(ahead));
-      if (ahead !== undefined) this.#putBack(ahead);
-      return this.#again(transaction);
+    if (this.#refusesChunks(transaction)) {
+      this.#leaveChaos(transaction, ahead);
+      return undefined;
     }
+    if (this.#losesFlights(transaction)) return this.#again(transaction);
     this.#finish(transaction);
     return ahead === undefined ? undefined : await this.#afterEnd(transaction, ahead);
   }
@@ -334,28 +334,38 @@ export class MailDialogue {
     return this.#session.fault === undefined ? this.#again(ahead) : ahead;
   }
 
+  /** Whether the peer offers CHUNKING and does not know BDAT. */
+  #refusesChunks(transaction: Transaction): boolean {
+    if (transaction.data !== undefined || !transaction.rcpts.some((rcpt) => isPositive(rcpt.reply))) return false;
+    const isSyntaxRefusal = ({ reply }: Command) => reply !== undefined && reply.code >= 500 && reply.code <= 503;
+    return transaction.blocks.some(isSyntaxRefusal) || isSyntaxRefusal(transaction.end);
+  }
+
   /**
-   * Whether the peer refused a command in a way that says that it does not know what it offers. Then the feature is
-   * done without, here at once and by other sessions for a while.
+   * The peer takes content for commands: no reply from there on means what it seems to mean. The session is broken off,
+   * and the next attempt uses DATA.
    */
-  #breaksItsWord(transaction: Transaction): boolean {
-    const { name } = this.#peer;
-    if (!isPositive(transaction.mail.reply)) return false;
-    const isAccepted = transaction.rcpts.some((rcpt) => isPositive(rcpt.reply));
-    if (transaction.data === undefined && this.#chunking && isAccepted) {
-      const replies = [...transaction.blocks, transaction.end].map((block) => block.reply);
-      if (replies.some((reply) => reply !== undefined && isSyntaxRefusal(reply.code))) {
-        this.#chunking = false;
-        this.#parts.quirks.proven(name, "chunking");
-        return true;
-      }
-    }
+  #leaveChaos(transaction: Transaction, ahead: Transaction | undefined): void {
+    this.#parts.quirks.proven(this.#peer.name, "chunking");
+    this.#fail("protocol error: the peer offers CHUNKING and refuses BDAT");
+    transaction.isDistrusted = true;
+    this.#finish(transaction);
+    if (ahead !== undefined) this.#putBack(ahead);
+  }
+
+  /**
+   * Whether the peer refused a command because it came together with others, or lost those before it. Then it is spoken
+   * to step by step.
+   */
+  #losesFlights(transaction: Transaction): boolean {
     if (!transaction.pipelined || !this.#pipelining || transaction.contentBegun) return false;
+    if (this.#session.fault !== undefined || !isPositive(transaction.mail.reply)) return false;
+    const isAccepted = transaction.rcpts.some((rcpt) => isPositive(rcpt.reply));
     const last = isAccepted ? transaction.data?.reply : transaction.rcpts[0]?.reply;
     if (last === undefined || !isOrderRefusal(last)) return false;
     this.#pipelining = false;
     // It may as well be how that peer refuses recipients, so it takes more than one such reply to remember it.
-    this.#parts.quirks.strike(name, "pipelining");
+    this.#parts.quirks.strike(this.#peer.name, "pipelining");
     return true;
   }
 
@@ -368,7 +378,6 @@ export class MailDialogue {
   /** Takes back a transaction that the peer has not begun in earnest. */
   #putBack(transaction: Transaction): void {
     const { parcel } = transaction;
-    this.#needsReset = true;
     parcel.unsent = [...transaction.positions, ...parcel.unsent];
     if (!this.#unsent.includes(parcel)) this.#unsent.unshift(parcel);
     this.#messages--;
@@ -422,7 +431,8 @@ export class MailDialogue {
   }
 
   #noteStrikes(transaction: Transaction, fault: Fault): void {
-    if (fault.kind !== "network" || transaction.isDamaged || !transaction.pipelined) return;
+    if (fault.kind !== "network" || transaction.isDamaged || transaction.isDistrusted) return;
+    if (!transaction.pipelined) return;
     const { quirks } = this.#parts;
     const { name } = this.#peer;
     if (!isPositive(transaction.mail.reply)) return;
@@ -487,11 +497,6 @@ function isOrderRefusal(reply: Reply): boolean {
   return (
     reply.code === 500 || reply.code === 503 || (reply.code > 500 && /pipelin|synchroni[sz]ation/i.test(reply.text))
   );
-}
-
-/** The reply of a peer that does not know the command, or not at this place. */
-function isSyntaxRefusal(code: number): boolean {
-  return code >= 500 && code <= 503;
 }
 
 function joined(commands: readonly Command[]): string {
