@@ -1,0 +1,327 @@
+// One shard, put together: its spool, its queue, its listeners, its connections. Nothing in it is shared with another.
+
+import { totalmem } from "node:os";
+import { join } from "node:path";
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import { constrainedMemory, memoryUsage } from "node:process";
+import { Registry } from "prom-client";
+import type { Config } from "./config/config.ts";
+import type { Resolver } from "./core/dns.ts";
+import { addressFilter } from "./core/ip-address.ts";
+import { openConnection, Quirks } from "./delivery/delivery.ts";
+import { type Ingest, openIngest } from "./ingest/ingest.ts";
+import {
+  createDsnWriter,
+  EventLog,
+  formatEvent,
+  isDsnDue,
+  loadClassifier,
+  type ReplyClassifier,
+} from "./outcome/outcome.ts";
+import { DnsResolver, systemDnsServers } from "./platform/dns-resolver.ts";
+import { SigningThreads } from "./platform/signing-threads.ts";
+import { SystemClock } from "./platform/system-clock.ts";
+import { SystemRandom } from "./platform/system-random.ts";
+import { TcpNetwork } from "./platform/tcp-network.ts";
+import { MailQueue } from "./queue/mail-queue.ts";
+import type { Operations } from "./queue/queue.ts";
+import { type ConfiguredPlanResolver, makePlanResolver, type ResolveConfig } from "./resolve/resolve.ts";
+import { loadKeySet } from "./signing/signing.ts";
+import { openLmdbSpool, type Spool } from "./spool/spool.ts";
+import type { Log } from "./telemetry/log.ts";
+import { type Metrics, type MetricsJson, makeMetrics } from "./telemetry/metrics.ts";
+
+/** Share of the machine's (or the container's) memory above which no mail is taken. */
+const memoryShareMax = 0.8;
+const memoryLookMs = 500;
+
+export interface EngineOptions {
+  readonly config: Config;
+  readonly shard: number;
+  /** How many shards share the processors and the listeners. */
+  readonly shards: number;
+  readonly log: Log;
+  /** The shard can do nothing more: the process must end with an error. */
+  readonly onFatal: (error: Error) => void;
+}
+
+export interface EngineHealth {
+  readonly ready: boolean;
+  readonly reasons: readonly string[];
+}
+
+/** What a config gives that can fail: built whole before anything of the old one is let go. */
+interface Parts {
+  readonly keySet: Awaited<ReturnType<typeof loadKeySet>>["keySet"];
+  readonly classifier: ReplyClassifier;
+}
+
+export class Engine {
+  readonly #options: EngineOptions;
+  readonly #spool: Spool;
+  readonly #queue: MailQueue;
+  readonly #ingest: Ingest;
+  readonly #signer: SigningThreads;
+  readonly #planResolver: ConfiguredPlanResolver;
+  readonly #eventLog: EventLog;
+  readonly #metrics: Metrics;
+  readonly #registry: Registry;
+  readonly #loopDelay = monitorEventLoopDelay({ resolution: 10 });
+  readonly #memory: MemoryWatch;
+  readonly #current: CurrentParts;
+  #stopping = false;
+
+  /** Opens everything, in the order in which it depends on each other. Throws with a message for the operator. */
+  static async open(options: EngineOptions): Promise<Engine> {
+    const { config, shard, shards, log } = options;
+    const parts = await loadParts(config, log);
+    const clock = new SystemClock();
+    const random = new SystemRandom();
+    const registry = new Registry();
+    const metrics = makeMetrics(registry);
+    const spoolPath = join(config.spool.path, `shard-${shard}`);
+    const spool = await openLmdbSpool({
+      path: spoolPath,
+      mapSizeBytes: config.spool.mapSizeBytes,
+      freeSpaceMinBytes: config.spool.freeSpaceMinBytes,
+      commitLatencyMaxMs: config.spool.commitLatencyMaxMs,
+      clock,
+      log,
+      onCommit: (ms) => metrics.spoolCommit(ms / 1000),
+    });
+    const closers: (() => unknown)[] = [() => spool.close()];
+    try {
+      const eventLog = await EventLog.open({
+        path: shard === 0 ? config.events.path : join(config.events.path, `shard-${shard}`),
+        rotateBytes: config.events.rotateBytes,
+        keepMs: config.events.keepMs,
+        clock,
+        log,
+      });
+      closers.push(() => eventLog.close());
+      const signer = new SigningThreads({ keySet: parts.keySet, spoolPath, threads: signingThreads(shards), log });
+      closers.push(() => signer.close());
+      const planResolver = makePlanResolver(
+        { resolver: makeResolver(config, clock, random), clock, log },
+        resolveConfig(config),
+      );
+      const network = new TcpNetwork();
+      const quirks = new Quirks(clock);
+      const current = new CurrentParts(config, parts);
+      const memory = new MemoryWatch();
+      closers.push(() => memory.close());
+      const queue = new MailQueue(
+        {
+          clock,
+          random,
+          spool,
+          signer,
+          planResolver,
+          openConnection: (spec, feed) =>
+            openConnection(
+              { clock, random, network, log },
+              { timeouts: current.config.delivery.timeouts, isAllowedAddress: current.isAllowedAddress, quirks },
+              spec,
+              feed,
+            ),
+          sink: eventLog,
+          classifier: { classify: (fault, site) => current.parts.classifier.classify(fault, site) },
+          dsnWriter: {
+            write: (request) =>
+              createDsnWriter({
+                hostname: current.config.hostname,
+                returnPath: current.config.bounces.returnPath,
+                random,
+              }).write(request),
+          },
+          dsnDue: isDsnDue,
+          formatEvent,
+          observer: metrics,
+          log,
+          node: config.hostname,
+          shard,
+          overload: () => memory.overload,
+          fatal: options.onFatal,
+        },
+        config,
+      );
+      queue.start();
+      const ingest = await openIngest({
+        config,
+        intake: queue,
+        clock,
+        random,
+        log,
+        metrics,
+        reusePort: shards > 1,
+      });
+      return new Engine(options, {
+        spool,
+        queue,
+        ingest,
+        signer,
+        planResolver,
+        eventLog,
+        metrics,
+        registry,
+        memory,
+        current,
+      });
+    } catch (error) {
+      for (const close of closers.reverse()) await close();
+      throw error;
+    }
+  }
+
+  private constructor(
+    options: EngineOptions,
+    rooms: {
+      spool: Spool;
+      queue: MailQueue;
+      ingest: Ingest;
+      signer: SigningThreads;
+      planResolver: ConfiguredPlanResolver;
+      eventLog: EventLog;
+      metrics: Metrics;
+      registry: Registry;
+      memory: MemoryWatch;
+      current: CurrentParts;
+    },
+  ) {
+    this.#options = options;
+    this.#spool = rooms.spool;
+    this.#queue = rooms.queue;
+    this.#ingest = rooms.ingest;
+    this.#signer = rooms.signer;
+    this.#planResolver = rooms.planResolver;
+    this.#eventLog = rooms.eventLog;
+    this.#metrics = rooms.metrics;
+    this.#registry = rooms.registry;
+    this.#memory = rooms.memory;
+    this.#current = rooms.current;
+    this.#loopDelay.enable();
+  }
+
+  get operations(): Operations {
+    return this.#queue;
+  }
+
+  /** `host:port` of each listener, as it was bound. */
+  get addresses(): readonly string[] {
+    return this.#ingest.addresses.map(({ host, port }) =>
+      host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`,
+    );
+  }
+
+  health(): EngineHealth {
+    const pressure = this.#queue.pressure();
+    return pressure.kind === "ok" ? { ready: true, reasons: [] } : { ready: false, reasons: [pressure.text] };
+  }
+
+  async metrics(): Promise<MetricsJson> {
+    const usage = this.#spool.usage();
+    this.#metrics.spoolFigures(usage);
+    for (const { stream, state, recipients } of this.#queue.depth())
+      this.#metrics.queueRecipients(stream, state, recipients);
+    this.#metrics.queueOldestSeconds(this.#queue.oldestAgeMs / 1000);
+    this.#metrics.eventLoopLag(this.#loopDelay.max / 1e9);
+    this.#loopDelay.reset();
+    return this.#registry.getMetricsAsJSON();
+  }
+
+  /** Swaps a new config in, whole. Throws when a part of it cannot be had; the old one then stays in use. */
+  async reload(config: Config): Promise<void> {
+    const parts = await loadParts(config, this.#options.log);
+    await this.#ingest.reconfigure(config);
+    await this.#signer.reload(parts.keySet);
+    this.#current.set(config, parts);
+    this.#planResolver.reconfigure(resolveConfig(config));
+    this.#queue.reconfigure(config);
+    await this.#eventLog.reopen();
+  }
+
+  /** Lets transactions under way end, for at most the config's drain time, and writes what is known. */
+  async stop(): Promise<void> {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    const limit = this.#current.config.drainTimeoutMs;
+    const timeout = new Promise<"timeout">((resolve) => setTimeout(() => resolve("timeout"), limit).unref());
+    const drained = Promise.all([this.#ingest.drain(), this.#queue.stop()]);
+    if ((await Promise.race([drained, timeout])) === "timeout") {
+      this.#options.log.warn({ limit }, "not all transactions ended in time: what is open is cut off");
+    }
+    await this.#ingest.close();
+    await this.#signer.close();
+    await this.#eventLog.close();
+    await this.#spool.close();
+    this.#memory.close();
+    this.#loopDelay.disable();
+  }
+}
+
+/** The config in force, for what is asked for it at each use. */
+class CurrentParts {
+  config: Config;
+  parts: Parts;
+  isAllowedAddress: (address: string) => boolean;
+
+  constructor(config: Config, parts: Parts) {
+    this.config = config;
+    this.parts = parts;
+    this.isAllowedAddress = addressFilter(config.delivery.internalNetworksAllowed);
+  }
+
+  set(config: Config, parts: Parts): void {
+    this.config = config;
+    this.parts = parts;
+    this.isAllowedAddress = addressFilter(config.delivery.internalNetworksAllowed);
+  }
+}
+
+/** Looks at the process's memory now and then, since asking costs a system call. */
+class MemoryWatch {
+  overload: string | undefined;
+  readonly #timer: NodeJS.Timeout;
+
+  constructor() {
+    const constrained = constrainedMemory();
+    const total = constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
+    const limit = total * memoryShareMax;
+    this.#timer = setInterval(() => {
+      const used = memoryUsage.rss();
+      this.overload = used > limit ? `memory is short: ${Math.round(used / 1024 / 1024)} MiB in use` : undefined;
+    }, memoryLookMs).unref();
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+}
+
+async function loadParts(config: Config, log: Log): Promise<Parts> {
+  const { keySet, warnings } = await loadKeySet(config.signing);
+  for (const { where, file, message } of warnings) log.warn({ where, file }, message);
+  return { keySet, classifier: loadClassifier(config.bounces.include) };
+}
+
+function resolveConfig(config: Config): ResolveConfig {
+  const sources = [...config.sources.values()];
+  return {
+    ownNames: [config.hostname, ...sources.map(({ ehlo }) => ehlo)],
+    ownAddresses:
+      config.delivery.port === 25 ? sources.flatMap(({ address }) => (address === undefined ? [] : [address])) : [],
+    sites: config.sites,
+    ip: config.delivery.ip,
+    internalNetworksAllowed: config.delivery.internalNetworksAllowed,
+  };
+}
+
+function makeResolver(config: Config, clock: SystemClock, random: SystemRandom): Resolver {
+  const servers = config.dns.servers === "system" ? systemDnsServers() : config.dns.servers;
+  return new DnsResolver({ servers, timeoutMs: config.dns.timeoutMs, clock, random });
+}
+
+/** Threads for signatures: one for each processor that no shard takes, at least one. */
+function signingThreads(shards: number): number {
+  return Math.max(1, Math.floor(navigator.hardwareConcurrency / shards) - 1);
+}
