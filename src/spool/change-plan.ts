@@ -9,6 +9,7 @@ import { isQueueId, type QueueId } from "../core/ids.ts";
 import { isFinal, type QueueEntry } from "../core/message.ts";
 import type { Instant } from "../core/time.ts";
 import type { Arena } from "./arena.ts";
+import { DamagedRecordError } from "./damaged-record.ts";
 import { type Environment, firstKey, keysIn, readRecord, type Tree } from "./environment.ts";
 import {
   idempotencyExpiryEnd,
@@ -22,6 +23,7 @@ import {
   parsePlaceTail,
   placeKeyOf,
   successor,
+  textOfIdempotencyKey,
 } from "./keys.ts";
 import { readEntry, readMessageHead, readPendingCount, readQuarantine } from "./mail-reader.ts";
 import {
@@ -37,7 +39,7 @@ import {
   recordKind,
   seal,
 } from "./record-codec.ts";
-import { DamagedRecordError, type IdempotencyRecord, type SpoolOperation } from "./spool.ts";
+import type { IdempotencyRecord, SpoolOperation } from "./spool.ts";
 
 /** What `spool import` needs besides: a key whose message has already gone. */
 export type PlannedOperation =
@@ -78,6 +80,8 @@ export class ChangePlanner {
   readonly #messages = new Map<QueueId, MessageState>();
   /** Of the change that is being planned. */
   readonly #staged = new Map<QueueId, MessageState>();
+  /** Idempotency keys that the transaction writes: a purge must not take their new records for the old ones. */
+  readonly #idempotencyKeys = new Set<string>();
   #writes: Write[] = [];
   #lines: string[] = [];
   #trimmedThrough: number;
@@ -104,6 +108,9 @@ export class ChangePlanner {
     for (const operation of change) {
       if (operation.kind === "trim-outbox") trim = Math.max(trim ?? 0, operation.throughSequence);
       this.#operation(operation);
+    }
+    for (const [queueId, { condition, pending }] of this.#staged) {
+      assert(condition !== "sound" || pending > 0, `${queueId}: no entry is pending`);
     }
     for (const operation of change) {
       if (operation.kind === "events" && operation.lines !== "") this.#lines.push(operation.lines);
@@ -138,6 +145,7 @@ export class ChangePlanner {
   /** The transaction is on the disk: the trees tell all. */
   committed(): void {
     this.#messages.clear();
+    this.#idempotencyKeys.clear();
   }
 
   #operation(operation: PlannedOperation): void {
@@ -188,28 +196,26 @@ export class ChangePlanner {
     const key = mailKey(queueId, mailKind.message, 0);
     assert(!this.#knows(queueId) && mail.getBinaryFast(key) === undefined, `message ${queueId} is there already`);
     const head = { entryCount: entries.length, contentBytes };
+    const dueAt = new Map<number, Instant | undefined>();
     this.#put(mail, key, encodeMessage(this.#arena, key, head, message));
     let pending = 0;
     for (let entryNo = 0; entryNo < entries.length; entryNo++) {
       const entry = entries[entryNo] as QueueEntry;
       assert(entry.queueId === queueId && entry.entryNo === entryNo, `${queueId}: entry ${entryNo} out of order`);
       this.#putEntry(entry);
-      if (isFinished(entry)) continue;
+      if (isFinished(entry)) {
+        dueAt.set(entryNo, undefined);
+        continue;
+      }
+      dueAt.set(entryNo, entry.dueAt);
       pending++;
       const place = placeKeyOf(entry.stream, entry.domain, entry.dueAt, queueId, entryNo);
       this.#put(queue, place, encodeEmpty(this.#arena, recordKind.place, place));
     }
-    assert(pending > 0, `${queueId}: no entry is pending`);
     if (entries.length > 1) this.#putPending(queueId, pending);
     this.#putContent(queueId, contentBytes, content);
     if (operation.idempotency !== undefined) this.#putIdempotency(operation.idempotency);
-    this.#staged.set(queueId, {
-      entryCount: entries.length,
-      contentBytes,
-      pending,
-      condition: "sound",
-      dueAt: new Map(entries.map((entry) => [entry.entryNo, isFinished(entry) ? undefined : entry.dueAt])),
-    });
+    this.#staged.set(queueId, { entryCount: entries.length, contentBytes, pending, condition: "sound", dueAt });
   }
 
   #putContent(queueId: QueueId, contentBytes: number, content: readonly Buffer[]): void {
@@ -394,6 +400,7 @@ export class ChangePlanner {
   #putIdempotency(record: IdempotencyRecord): void {
     const { idempotency } = this.#environment;
     const key = idempotencyKey(record.key);
+    this.#idempotencyKeys.add(record.key);
     this.#put(idempotency, key, encodeJson(this.#arena, recordKind.idempotency, key, record));
     const expiryKey = idempotencyExpiryKey(record.expiresAt, record.key);
     this.#put(idempotency, expiryKey, encodeEmpty(this.#arena, recordKind.idempotency, expiryKey));
@@ -411,6 +418,7 @@ export class ChangePlanner {
     for (const expiryKey of expired) {
       this.#drop(idempotency, expiryKey);
       const key = idempotencyKeyOfExpiry(expiryKey);
+      if (this.#idempotencyKeys.has(textOfIdempotencyKey(key))) continue;
       const read = readRecord(idempotency, recordKind.idempotency, key);
       // The key may have been used again since: then its new record stays, and its new expiry key with it.
       if (read.kind === "found" && (decodeJson(read.record) as IdempotencyRecord).expiresAt > now) continue;

@@ -4,6 +4,7 @@
 import type { QueueId } from "../core/ids.ts";
 import type { Message, QueueEntry } from "../core/message.ts";
 import { isFinished } from "./change-plan.ts";
+import { DamagedRecordError } from "./damaged-record.ts";
 import {
   dataFileBytes,
   type Environment,
@@ -40,7 +41,6 @@ import {
   recordKind,
 } from "./record-codec.ts";
 import { readSchema, requireKnownSchema } from "./recovery.ts";
-import { DamagedRecordError } from "./spool.ts";
 import { lockSpool } from "./spool-lock.ts";
 
 export type ProblemKind =

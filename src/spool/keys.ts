@@ -26,9 +26,12 @@ export interface MailKey {
   readonly number: number;
 }
 
-/** Key of one record of a message. `number` is the entry's or the chunk's, 0 for the others. */
+/**
+ * Key of one record of a message. `number` is the entry's or the chunk's, 0 for the others. Whether a queue id from
+ * outside is one is asked before it comes here.
+ */
 export function mailKey(queueId: QueueId, kind: MailKind, number: number): Buffer {
-  assert(isQueueId(queueId), `not a queue id: ${queueId}`);
+  assert(queueId.length === queueIdBytes, `not a queue id: ${queueId}`);
   const key = Buffer.allocUnsafe(mailKeyBytes);
   key.write(queueId, 0, queueIdBytes, "latin1");
   key[queueIdBytes] = kind;
@@ -74,7 +77,7 @@ export function placeKey(queue: QueueName, position: QueuePosition): Buffer {
 
 export function placeKeyOf(stream: string, domain: string, dueAt: Instant, queueId: QueueId, entryNo: number): Buffer {
   assert(Number.isSafeInteger(dueAt) && dueAt >= 0 && dueAt <= 0xffff_ffff_ffff, `due time out of range: ${dueAt}`);
-  assert(isQueueId(queueId), `not a queue id: ${queueId}`);
+  assert(queueId.length === queueIdBytes, `not a queue id: ${queueId}`);
   const names = `${stream}\0${domain}\0`;
   const isClean = names.indexOf("\0") === stream.length && names.indexOf("\0", stream.length + 1) === names.length - 1;
   assert(isClean, "NUL in a queue's name");
@@ -154,6 +157,11 @@ export function idempotencyExpiryKey(expiresAt: Instant, key: string): Buffer {
 /** Key of the record that an expiry key stands for. */
 export function idempotencyKeyOfExpiry(expiryKey: Buffer): Buffer {
   return Buffer.concat([Buffer.from([idempotencyRecordMark]), expiryKey.subarray(1 + dueAtBytes)]);
+}
+
+/** The key as the port has it. */
+export function textOfIdempotencyKey(recordKey: Buffer): string {
+  return recordKey.toString("utf8", 1);
 }
 
 /** All idempotency records lie in [first, end); all their expiry keys in [end, ...). */

@@ -6,6 +6,7 @@ import type { Clock, Millis } from "../core/time.ts";
 import type { Log } from "../telemetry/log.ts";
 import { Arena } from "./arena.ts";
 import { ChangePlanner, type PlannedOperation } from "./change-plan.ts";
+import { DamagedRecordError } from "./damaged-record.ts";
 import { DiskWatch } from "./disk-watch.ts";
 import {
   dataFileBytes,
@@ -23,15 +24,14 @@ import { readContent, readEntries, readEntry, readMessage } from "./mail-reader.
 import { countQueue, queues, scanQueue } from "./queue-reader.ts";
 import { decodeJson, faultOf, payloadOf, recordKind } from "./record-codec.ts";
 import { establishSchema, markFailed, readNextSequence, readTrimmedThrough, settleFailedCommit } from "./recovery.ts";
-import {
-  DamagedRecordError,
-  type HoldRecord,
-  type IdempotencyRecord,
-  type OutboxBatch,
-  type Spool,
-  type SpoolChange,
-  type SpoolHealth,
-  type SpoolUsage,
+import type {
+  HoldRecord,
+  IdempotencyRecord,
+  OutboxBatch,
+  Spool,
+  SpoolChange,
+  SpoolHealth,
+  SpoolUsage,
 } from "./spool.ts";
 import { lockSpool, type SpoolLock } from "./spool-lock.ts";
 

@@ -5,6 +5,7 @@ import type { QueueId } from "../core/ids.ts";
 import { isQueueId } from "../core/ids.ts";
 import type { Message, QueueEntry } from "../core/message.ts";
 import type { Instant } from "../core/time.ts";
+import { DamagedRecordError } from "./damaged-record.ts";
 import { readRecord, type Tree } from "./environment.ts";
 import { mailKey, mailKind } from "./keys.ts";
 import {
@@ -19,7 +20,6 @@ import {
   recordHeadBytes,
   recordKind,
 } from "./record-codec.ts";
-import { DamagedRecordError } from "./spool.ts";
 
 export interface QuarantineNote {
   readonly reason: string;

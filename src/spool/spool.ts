@@ -7,6 +7,15 @@ import type { QueueId } from "../core/ids.ts";
 import type { Message, QueueEntry, QueueName, QueuePosition } from "../core/message.ts";
 import type { Instant, Millis } from "../core/time.ts";
 
+// The port's one error, its implementation on LMDB, and what the tools do to a spool that nobody has open.
+export { type ContentReader, openContentReader } from "./content-reader.ts";
+export { DamagedRecordError } from "./damaged-record.ts";
+export { type ExportOptions, type ExportResult, exportSpool } from "./export.ts";
+export { type ImportOptions, type ImportResult, importSpool } from "./import.ts";
+export { type CheckOptions, checkSpool, type SpoolCheckResult, type SpoolProblem } from "./integrity.ts";
+export { LmdbSpool, type LmdbSpoolOptions, openLmdbSpool } from "./lmdb-spool.ts";
+export { SpoolInUseError } from "./spool-lock.ts";
+
 /** Octets of one contents record, at most. Most messages are one record. */
 export const chunkBytesMax = 64 * 1024;
 
@@ -81,16 +90,6 @@ export interface SpoolUsage {
   readonly freeBytesOnDisk: number;
   readonly commits: number;
   readonly commitMsLast: Millis;
-}
-
-/** A record whose CRC, length or form is wrong. What it belongs to must never be sent. */
-export class DamagedRecordError extends Error {
-  readonly queueId: QueueId;
-  constructor(queueId: QueueId, message: string) {
-    super(message);
-    this.name = "DamagedRecordError";
-    this.queueId = queueId;
-  }
 }
 
 /**
