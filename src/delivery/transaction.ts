@@ -327,11 +327,17 @@ export class MailDialogue {
 
   // --- After the replies ---
 
-  /** RFC 3030 section 2: after a refused BDAT the peer's state is unknown, so what was sent behind it counts for nothing. */
-  async #afterEnd(transaction: Transaction, ahead: Transaction): Promise<Transaction> {
-    if (transaction.data !== undefined || !isRefusal(transaction.end.reply)) return ahead;
+  /** Looks whether the replies to what was sent behind this transaction can be taken for what they seem to be. */
+  async #afterEnd(transaction: Transaction, ahead: Transaction): Promise<Transaction | undefined> {
+    // RFC 3030 section 2: after a refused BDAT the peer's state is unknown until RSET.
+    const isConfused = transaction.data === undefined && isRefusal(transaction.end.reply);
+    // A peer that has said 421 refuses the rest in any words.
+    const isClosing = saidClosing(transaction);
+    if (!isConfused && !isClosing) return ahead;
     await this.#session.answered(lastOfEnvelope(ahead));
-    return this.#session.fault === undefined ? this.#again(ahead) : ahead;
+    if (this.#session.fault === undefined) return this.#again(ahead);
+    this.#putBack(ahead);
+    return undefined;
   }
 
   /** Whether the peer offers CHUNKING and does not know BDAT. */
@@ -486,6 +492,10 @@ export class MailDialogue {
   #fail(message: string): undefined {
     this.#session.fail(message);
   }
+}
+
+function saidClosing(transaction: Transaction): boolean {
+  return [...envelopeOf(transaction), ...transaction.blocks, transaction.end].some((each) => each.reply?.code === 421);
 }
 
 function contentOf(transaction: Transaction): WireContent {

@@ -29,14 +29,14 @@ export interface SessionTimeouts {
   readonly blockMs: Millis;
 }
 
-/** How long QUIT is waited for. Nothing depends on its reply. */
+/** How long the reply to QUIT, and replies behind a 421, are waited for. */
 export const quitReplyMs: Millis = 5 * secondMs;
 
 const ringCompactMin = 64;
 
 /**
  * It owns the connection. It is over as soon as `fault` is set: by a 421 (which is also the reply of the command that it
- * answers), by the end of the connection, by a deadline, or by octets that are no reply or that nobody waited for.
+ * answers) once nothing else is to come, by the end of the connection, by a deadline, or by octets that are no reply or that nobody waited for.
  * Commands without a reply then stay without one.
  */
 export class ClientSession {
@@ -54,6 +54,8 @@ export class ClientSession {
   #upgrading = false;
   #closed = false;
   #fault: Fault | undefined;
+  /** The peer said 421, and may have more replies to give. */
+  #closing: Fault | undefined;
   /** Where the dialogue stands while no reply is due. */
   #stage: Stage = "banner";
   #lines: readonly string[] = [];
@@ -221,9 +223,11 @@ export class ClientSession {
     answered.reply = reply;
     this.#stage = isSetUp(answered.stage) ? answered.stage : "mail";
     this.#lines = lines;
-    // RFC 5321 section 3.8: after a 421 the peer closes the channel, whatever command it answers.
-    if (reply.code === 421) {
-      this.#end({ kind: "reply", stage: answered.stage, reply });
+    // RFC 5321 section 3.8: after a 421 the peer closes the channel, whatever command it answers. Some do not, and go
+    // on with what they have got already: the replies to that are still taken.
+    if (reply.code === 421) this.#closing ??= { kind: "reply", stage: answered.stage, reply };
+    if (this.#closing !== undefined && this.#head === this.#ring.length) {
+      this.#end(this.#closing);
       return;
     }
     // Content that is under way is of no use any more once something of it is refused, or all of it is answered.
@@ -244,6 +248,7 @@ export class ClientSession {
   #armForHead(): void {
     const next = this.#ring[this.#head];
     if (next === undefined) this.#deadline.clear();
+    else if (this.#closing !== undefined) this.#deadline.set(quitReplyMs);
     else this.#deadline.set(this.#timeouts.replyMs[next.stage]);
   }
 
@@ -258,7 +263,7 @@ export class ClientSession {
 
   #end(fault: Fault): void {
     if (this.#fault !== undefined || this.#closed) return;
-    this.#fault = fault;
+    this.#fault = this.#closing ?? fault;
     this.#deadline.close();
     this.#connection.destroy();
     this.#wake();
