@@ -116,7 +116,7 @@ export class ReplyClassifier implements Classifier {
         return { bounceClass: family.bounceClass, by: "words" };
     }
     const enhanced = facts.enhanced;
-    const byEnhanced = enhanced && classOfEnhanced(digit, enhanced.subject, enhanced.detail);
+    const byEnhanced = enhanced && classOfEnhanced(digit, enhanced.subject, enhanced.detail, facts.stage);
     return byEnhanced !== undefined && allowed(byEnhanced, facts.stage)
       ? { bounceClass: byEnhanced, by: "enhanced" }
       : undefined;

@@ -3,8 +3,13 @@
 import type { Stage } from "../core/outcome.ts";
 import type { KnownBounceClass } from "./bounce-taxonomy.ts";
 
-/** By the enhanced status code; undefined where the code says too little (x.7.0, x.7.1 and what is not registered). */
-export function classOfEnhanced(digit: number, subject: number, detail: number): KnownBounceClass | undefined {
+/** By the enhanced status code; undefined where the code says too little (x.0.0 and what is not registered). */
+export function classOfEnhanced(
+  digit: number,
+  subject: number,
+  detail: number,
+  stage: Stage,
+): KnownBounceClass | undefined {
   const transient = digit === 4;
   switch (subject) {
     case 1:
@@ -17,7 +22,8 @@ export function classOfEnhanced(digit: number, subject: number, detail: number):
       if (detail === 1) return transient ? "recipient_rate" : "inactive_mailbox";
       if (detail === 2) return "mailbox_full";
       if (detail === 3) return "message_too_large";
-      return transient ? "system_error" : undefined;
+      // Something about the mailbox that is not said: no ground to call it unknown.
+      return transient ? "system_error" : "undetermined";
     case 3:
       return detail === 4 ? "message_too_large" : "system_error";
     case 4:
@@ -32,7 +38,7 @@ export function classOfEnhanced(digit: number, subject: number, detail: number):
     case 6:
       return "malformed";
     case 7:
-      return classOfSecurity(transient, detail);
+      return classOfSecurity(transient, detail) ?? classOfRefusal(transient, stage);
     default:
       return undefined;
   }
@@ -93,6 +99,12 @@ function classOfSecurity(transient: boolean, detail: number): KnownBounceClass |
     default:
       return detail >= 321 && detail <= 325 ? "tls_failure" : undefined;
   }
+}
+
+/** x.7.0 and x.7.1: a policy, whose aim the stage tells. Never an unknown mailbox, though the code may be 550. */
+function classOfRefusal(transient: boolean, stage: Stage): KnownBounceClass | undefined {
+  if (transient) return undefined;
+  return stage === "rcpt" ? "recipient_policy" : undefined;
 }
 
 /** By the reply code and the stage (RFC 5321 section 4.2.2). */

@@ -40,9 +40,11 @@ export interface RuleGroup {
 
 const stages = ["banner", "ehlo", "starttls", "auth", "mail", "rcpt", "data", "final-dot"] as const satisfies Stage[];
 
-const codeSchema = z.union([z.number().int().min(400).max(599), z.enum(["4xx", "5xx"])], {
-  error: "not a reply code: write one from 400 to 599, or 4xx or 5xx",
-});
+const codeSchema = z.custom<number | "4xx" | "5xx">(
+  (code) =>
+    code === "4xx" || code === "5xx" || (Number.isInteger(code) && (code as number) >= 400 && (code as number) < 600),
+  "not a reply code: write one from 400 to 599, or 4xx or 5xx",
+);
 const enhancedPattern = /^([45x])\.(\d)\.(?:(\d{1,3})(?:-(\d{1,3}))?|\*)$/;
 const enhancedSchema = z
   .string()

@@ -86,7 +86,7 @@ export class EventLog implements EventSink {
   async close(): Promise<void> {
     this.#closed = true;
     this.#sweepTimer?.cancel();
-    await this.#pump;
+    while (this.#pump !== undefined) await this.#pump;
     await this.#sweeping;
     const handle = this.#handle;
     this.#handle = undefined;
