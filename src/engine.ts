@@ -8,8 +8,8 @@ import { Registry } from "prom-client";
 import type { Config } from "./config/config.ts";
 import type { Resolver } from "./core/dns.ts";
 import { addressFilter } from "./core/ip-address.ts";
-import { openConnection, Quirks } from "./delivery/delivery.ts";
-import { type Ingest, openIngest } from "./ingest/ingest.ts";
+import { newQuirks, openConnection } from "./delivery/delivery.ts";
+import { type Ingest, type IngestMeter, openIngest } from "./ingest/ingest.ts";
 import {
   createDsnWriter,
   EventLog,
@@ -91,13 +91,14 @@ export class Engine {
     });
     const closers: (() => unknown)[] = [() => spool.close()];
     try {
-      const eventLog = await EventLog.open({
-        path: shard === 0 ? config.events.path : join(config.events.path, `shard-${shard}`),
+      const eventLog = new EventLog({
+        path: config.events.path,
+        stem: shard === 0 ? "events" : `shard-${shard}-events`,
         rotateBytes: config.events.rotateBytes,
         keepMs: config.events.keepMs,
         clock,
-        log,
       });
+      await eventLog.open();
       closers.push(() => eventLog.close());
       const signer = new SigningThreads({ keySet: parts.keySet, spoolPath, threads: signingThreads(shards), log });
       closers.push(() => signer.close());
@@ -106,7 +107,7 @@ export class Engine {
         resolveConfig(config),
       );
       const network = new TcpNetwork();
-      const quirks = new Quirks(clock);
+      const quirks = newQuirks(clock);
       const current = new CurrentParts(config, parts);
       const memory = new MemoryWatch();
       closers.push(() => memory.close());
@@ -152,7 +153,7 @@ export class Engine {
         clock,
         random,
         log,
-        metrics,
+        meter: meterOf(metrics),
         reusePort: shards > 1,
       });
       return new Engine(options, {
@@ -296,6 +297,18 @@ class MemoryWatch {
   close(): void {
     clearInterval(this.#timer);
   }
+}
+
+/** What ingest counts, as metrics. Accepted messages are counted by the queue, where they become durable. */
+function meterOf(metrics: Metrics): IngestMeter {
+  let sessions = 0;
+  return {
+    sessionOpened: () => metrics.ingestConnections(++sessions),
+    sessionClosed: () => metrics.ingestConnections(--sessions),
+    messageAccepted: () => undefined,
+    refused: (code) => metrics.ingestRejection(String(code)),
+    authFailed: () => metrics.ingestRejection("auth"),
+  };
 }
 
 async function loadParts(config: Config, log: Log): Promise<Parts> {

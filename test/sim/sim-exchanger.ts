@@ -104,6 +104,8 @@ class Session implements SimPeer {
   #recipients: string[] = [];
   #refusedBdat = false;
   #messages = 0;
+  /** A message whose recipients need several transactions counts once. */
+  readonly #distinct = new Set<string>();
   #over = false;
 
   constructor(exchanger: SimExchanger, side: SimPeerSide) {
@@ -270,7 +272,8 @@ class Session implements SimPeer {
     if (exchanger.chance(moods.dotTransientShare)) return this.#reply("452 4.3.1 out of space");
     if (exchanger.chance(moods.dotPermanentShare)) return this.#reply("554 5.7.1 content rejected");
     this.#messages++;
-    if (this.#messages > messagesPerConnectionMax) breach(`${this.#messages} messages on a connection to ${host}`);
+    this.#distinct.add(content.toString("latin1"));
+    if (this.#distinct.size > messagesPerConnectionMax) breach(`${this.#distinct.size} messages on a connection to ${host}`);
     const lost = exchanger.chance(moods.lostReplyShare);
     taken({ at: clock.now(), exchanger: host, forwardPaths, content, replySent: !lost });
     if (lost) this.#close("reset");

@@ -23,7 +23,8 @@ export interface SimPeerSide {
 }
 
 export type Answer =
-  | { readonly kind: "refuse" | "hang" }
+  | { readonly kind: "refuse" }
+  | { readonly kind: "hang" }
   | { readonly kind: "accept"; readonly attach: (side: SimPeerSide) => SimPeer };
 
 export interface SimNetworkOptions {

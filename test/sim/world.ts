@@ -13,7 +13,8 @@ export interface WorldHost {
 
 export type WorldDomain =
   | { readonly kind: "mail"; readonly name: string; readonly mx: readonly { readonly preference: number; readonly host: string }[] }
-  | { readonly kind: "null-mx" | "no-name"; readonly name: string };
+  | { readonly kind: "null-mx"; readonly name: string }
+  | { readonly kind: "no-name"; readonly name: string };
 
 export interface WorldSubmission {
   readonly at: Instant;
