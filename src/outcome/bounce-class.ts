@@ -218,16 +218,18 @@ function decodeWords(text: string): string {
   return decoded.slice(0, replyTextMax);
 }
 
-/** A name that is not there is the domain's fault; an answer that did not come is nobody's for now. */
+/**
+ * A name that is not there is the domain's fault; an answer that did not come is nobody's for now. The message begins
+ * with an enhanced status code: x.1.2 says that the domain is bad.
+ */
 function classOfDns(message: string): KnownBounceClass {
-  return /nxdomain|no such (?:domain|name|host)|does not exist|no-name|no-data|not found|no address|no mail exchanger|null mx/i.test(
-    message.slice(0, replyTextMax),
-  )
+  return /^5\.1\.|nxdomain|no such (?:domain|name)|domain does not exist/i.test(message.slice(0, replyTextMax))
     ? "invalid_domain"
     : "dns_failure";
 }
 
 function classOfNetwork(stage: Stage, message: string): KnownBounceClass {
+  if (message.startsWith("protocol error")) return "protocol_error";
   return stage === "starttls" || /\btls|\bssl|certificate|handshake/i.test(message.slice(0, replyTextMax))
     ? "tls_failure"
     : "connect_failure";

@@ -26,9 +26,9 @@ function statusOfFault(fault: Fault, digit: "4" | "5"): string {
       if (fault.stage === "starttls") return `${digit}.7.5`;
       return fault.stage === "connect" ? `${digit}.4.1` : `${digit}.4.2`;
     case "dns":
-      return `${digit}.4.${digit === "4" ? 3 : 4}`;
+      return leadingCode(fault.message, digit) ?? `${digit}.4.${digit === "4" ? 3 : 4}`;
     case "policy":
-      return `${digit}.${statusOfRule(fault.rule)}`;
+      return leadingCode(fault.message, digit) ?? `${digit}.${statusOfRule(fault.rule)}`;
     default:
       return assertNever(fault);
   }
@@ -61,6 +61,18 @@ function statusOfRule(rule: PolicyRule): string {
     default:
       return assertNever(rule);
   }
+}
+
+/** Messages of DNS and policy faults may begin with the enhanced status code that says it best. */
+function leadingCode(message: string, digit: string): string | undefined {
+  const code = leadingCodePattern.exec(message)?.[1];
+  return code?.startsWith(digit) ? code : undefined;
+}
+
+const leadingCodePattern = /^([45]\.\d\.\d{1,3}) /;
+
+function withoutCode(message: string): string {
+  return message.replace(leadingCodePattern, "");
 }
 
 function enhancedWithClass(reply: Reply, digit: string): string | undefined {
@@ -136,9 +148,12 @@ function ofFault(fault: Fault, remote: string, permanent: boolean): Statement {
     case "network":
       return { words: "The connection to the other mail server failed:", quoted: fault.message };
     case "dns":
-      return { words: "The mail server of the recipient's domain could not be found in DNS:", quoted: fault.message };
+      return {
+        words: "The mail server of the recipient's domain could not be found in DNS:",
+        quoted: withoutCode(fault.message),
+      };
     case "policy":
-      return { words: reasonOfRule(fault.rule), quoted: fault.message };
+      return { words: reasonOfRule(fault.rule), quoted: withoutCode(fault.message) };
     default:
       return assertNever(fault);
   }
@@ -169,7 +184,7 @@ function reasonOfRule(rule: PolicyRule): string {
     case "dane":
       return "The recipient's domain asks for a secure connection, and none could be made:";
     case "require-tls":
-      return "You asked for a secure connection all the way, and none could be made:";
+      return "A secure connection is required for this message, and none could be made:";
     case "suppressed":
       return "This mail system does not send to this address any more:";
     case "internal-address":

@@ -726,6 +726,9 @@ test("every fault has a class of the taxonomy", (t) => {
 test("faults without a reply are classed by their kind", (t) => {
   const dns = (message: string) => classifier.classify({ kind: "dns", stage: "resolve", message });
   t.equal(dns("the domain does not exist (NXDOMAIN)"), "invalid_domain");
+  t.equal(dns("5.1.2 no such domain: example.org"), "invalid_domain");
+  t.equal(dns("4.4.3 the MX lookup of example.org failed: timeout"), "dns_failure");
+  t.equal(dns("5.4.4 IPv6 is not in use here: [IPv6:2001:db8::1]"), "dns_failure");
   t.equal(dns("SERVFAIL from 127.0.0.1"), "dns_failure");
   t.equal(dns("timeout"), "dns_failure");
   const network = (stage: Stage, message: string) => classifier.classify({ kind: "network", stage, message });
@@ -733,6 +736,7 @@ test("faults without a reply are classed by their kind", (t) => {
   t.equal(network("starttls", "closed"), "tls_failure");
   t.equal(network("ehlo", "TLS handshake failed"), "tls_failure");
   t.equal(network("final-dot", "ECLOSED"), "connect_failure");
+  t.equal(network("final-dot", "protocol error: unexpected 354"), "protocol_error");
   t.equal(classifier.classify({ kind: "policy", rule: "null-mx", message: "" }), "invalid_domain");
   t.equal(classifier.classify({ kind: "policy", rule: "loop", message: "" }), "routing_loop");
   t.equal(classifier.classify({ kind: "policy", rule: "message-size", message: "" }), "message_too_large");

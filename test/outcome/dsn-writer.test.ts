@@ -290,7 +290,7 @@ test("a delay tells until when we try, an expiry that time was over, an unknown 
   const refused = failed("net@example.org", {
     kind: "permanent",
     at,
-    fault: { kind: "policy", rule: "null-mx", message: "example.org" },
+    fault: { kind: "policy", rule: "null-mx", message: "5.1.10 example.org takes no mail" },
   });
   const dsn = write({ recipients: [delayed, expired, never, perhaps, refused] });
   if (dsn === undefined) throw new Error("no DSN");
@@ -334,7 +334,7 @@ test("a delay tells until when we try, an expiry that time was over, an unknown 
     "failed",
     "5.1.10",
     undefined,
-    "X-Postern; null-mx: example.org",
+    "X-Postern; null-mx: 5.1.10 example.org takes no mail",
     undefined,
   ]);
   t.same(pick(5), [
@@ -349,7 +349,7 @@ test("a delay tells until when we try, an expiry that time was over, an unknown 
   t.match(human, /may have arrived all the same/);
   t.match(human, /The time for delivery is over/);
   t.match(human, /will be tried again until Sun, 22 Nov 2026/);
-  t.match(human, /declares that it takes no mail/);
+  t.match(human, /declares that it takes no mail: \| example\.org takes no mail/);
   t.end();
 });
 
