@@ -58,7 +58,8 @@ export class SubmissionListener extends SMTPServer {
   settings: ListenerSettings;
   isDraining = false;
   #tls: TlsMaterial | undefined;
-  #sockets = 0;
+  /** What is open, with the address it is counted for. */
+  readonly #sockets = new Map<Socket, string>();
   readonly #socketsOfAddress = new Map<string, number>();
   /** Accepted, in the TLS handshake of a listener with implicit TLS. */
   readonly #handshakes = new Map<Socket, Millis>();
@@ -140,7 +141,7 @@ export class SubmissionListener extends SMTPServer {
 
   /** Sockets that are open, those in a handshake and those half closed included. */
   get socketCount(): number {
-    return this.#sockets;
+    return this.#sockets.size;
   }
 
   checkTime(nowMs: Millis): void {
@@ -152,8 +153,9 @@ export class SubmissionListener extends SMTPServer {
     }
   }
 
-  sessionClosed(): void {
-    this.shared.onSessionEnd();
+  /** Also called at STARTTLS, where smtp-server takes all listeners off the accepted socket. */
+  forgetWhenClosed(socket: Socket): void {
+    socket.once("close", () => this.#forget(socket));
   }
 
   override connect(socket: Socket | TLSSocket, options?: SMTPConnectionOptions | null): void {
@@ -175,7 +177,7 @@ export class SubmissionListener extends SMTPServer {
     const { connectionsMax, connectionsPerAddressMax } = this.settings.listener;
     const refusal = this.isDraining
       ? replies.shuttingDown
-      : this.#sockets >= connectionsMax
+      : this.#sockets.size >= connectionsMax
         ? replies.tooManyConnections
         : ofAddress >= connectionsPerAddressMax
           ? replies.tooManyFromAddress
@@ -185,9 +187,9 @@ export class SubmissionListener extends SMTPServer {
       this.shared.meter.refused(refusal.code);
       return false;
     }
-    this.#sockets++;
+    this.#sockets.set(socket, group);
     this.#socketsOfAddress.set(group, ofAddress + 1);
-    socket.once("close", () => this.#forget(socket, group));
+    this.forgetWhenClosed(socket);
     if (handshake) this.#handshakes.set(socket, this.shared.clock.monotonicMs());
     const release = super._acceptSocket(socket, handshake);
     if (release === false) return false;
@@ -251,8 +253,10 @@ export class SubmissionListener extends SMTPServer {
     for (const connection of this.connections) if (connection instanceof SubmissionSession) yield connection;
   }
 
-  #forget(socket: Socket, group: string): void {
-    this.#sockets--;
+  #forget(socket: Socket): void {
+    const group = this.#sockets.get(socket);
+    if (group === undefined) return;
+    this.#sockets.delete(socket);
     this.#handshakes.delete(socket);
     const left = (this.#socketsOfAddress.get(group) ?? 1) - 1;
     if (left === 0) this.#socketsOfAddress.delete(group);

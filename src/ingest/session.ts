@@ -109,7 +109,9 @@ export class SubmissionSession extends SMTPConnection implements CommandSink {
 
   override upgrade(callback: () => void, secureCallback?: () => void): void {
     this.#flush();
+    const accepted = this._socket;
     super.upgrade(callback, secureCallback);
+    this.#listener.forgetWhenClosed(accepted);
   }
 
   override close(): void {
@@ -126,7 +128,6 @@ export class SubmissionSession extends SMTPConnection implements CommandSink {
     if (!this.#counted) return;
     this.#counted = false;
     this.#listener.shared.meter.sessionClosed();
-    this.#listener.sessionClosed();
   }
 
   // --- what the command stream calls ---
