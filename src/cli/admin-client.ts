@@ -20,7 +20,7 @@ export async function callAdmin(
   path: string,
   body?: unknown,
 ): Promise<AdminAnswer> {
-  const { base, token, tokenEnv } = locateAdmin(options);
+  const { base, token, tokenEnv } = await locateAdmin(options);
   let response: Response;
   try {
     response = await fetch(new URL(path, base), {
@@ -56,7 +56,7 @@ export function errorOf(answer: AdminAnswer): string {
   return (answer.body as { error?: string } | undefined)?.error ?? `the server answered ${answer.status}`;
 }
 
-function locateAdmin(options: AdminOptions): { base: URL; token: string | undefined; tokenEnv: string } {
+async function locateAdmin(options: AdminOptions): Promise<{ base: URL; token: string | undefined; tokenEnv: string }> {
   if (options.admin !== undefined) {
     if (!URL.canParse(options.admin) || !/^https?:/.test(options.admin)) {
       throw new UsageFailure(`--admin ${options.admin} is not a URL such as http://127.0.0.1:8080`);
@@ -64,7 +64,7 @@ function locateAdmin(options: AdminOptions): { base: URL; token: string | undefi
     const tokenEnv = options.tokenEnv ?? defaultTokenEnv;
     return { base: new URL(options.admin), token: process.env[tokenEnv], tokenEnv };
   }
-  const { admin } = requireConfig(options.config);
+  const { admin } = await requireConfig(options.config);
   const tokenEnv = options.tokenEnv ?? admin.tokenEnv;
   return {
     base: new URL(`http://${formatHostPort(reachable(admin.listen))}`),

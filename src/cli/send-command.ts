@@ -1,20 +1,20 @@
 // `postern send`: submits a test message, one file, or standard input, once or many times over reused connections.
 
+import { existsSync } from "node:fs";
 import { Command } from "commander";
 import { parseListen } from "../config/address.ts";
-import type { SmtpListenerConfig } from "../config/config.ts";
-import { loadConfig } from "../config/config-file.ts";
-import { countOf, defaultConfigFile, examples, positiveInteger, withJson } from "./options.ts";
+import type { Config, SmtpListenerConfig } from "../config/config.ts";
+import { countOf, defaultConfigFile, examples, positiveInteger, requireConfig, withJson } from "./options.ts";
 import { CommandFailure, note, print, printJson, UsageFailure } from "./output.ts";
 import { readContent, type SendContent } from "./send-content.ts";
-import { type Submission, type SubmitTarget, submitAll } from "./smtp-submission.ts";
+import type { Submission, SubmitTarget } from "./smtp-submission.ts";
 
 interface SendOptions {
   readonly to: readonly string[];
   readonly from?: string;
   readonly file?: string;
   readonly server?: string;
-  readonly config: string;
+  readonly config?: string;
   readonly count: number;
   readonly connections?: number;
   readonly stream?: string;
@@ -40,7 +40,7 @@ export function sendCommand(): Command {
     .option("--from <address>", "reverse-path (default: postmaster at the config's hostname); '<>' for the null one")
     .option("--file <file>", "message with header section; '-' for standard input")
     .option("--server <host:port>", `where to submit (default: the config's first listener, or ${defaultServer})`)
-    .option("--config <file>", "config that says where to submit", defaultConfigFile)
+    .option("--config <file>", `config that says where to submit (default: ${defaultConfigFile}, if there is one)`)
     .option("--count <n>", "how many times", positiveInteger, 1)
     .option("--connections <n>", "connections at once", positiveInteger)
     .option("--stream <name>", "X-Postern-Stream")
@@ -60,7 +60,7 @@ export function sendCommand(): Command {
 }
 
 async function send(options: SendOptions): Promise<void> {
-  const { target, hostname } = locate(options);
+  const { target, hostname } = await locate(options);
   const from = options.from === "<>" ? "" : (options.from ?? `postmaster@${hostname}`);
   for (const address of [...options.to, ...(from === "" ? [] : [from])]) {
     if (!/^[^\s<>]+@[^\s<>@]+$/.test(address))
@@ -78,6 +78,7 @@ async function send(options: SendOptions): Promise<void> {
 }
 
 async function sendAll(options: SendOptions, target: SubmitTarget, from: string, content: SendContent): Promise<void> {
+  const { submitAll } = await import("./smtp-submission.ts");
   const startedAt = performance.now();
   const found = { accepted: 0, refused: 0, queueIds: [] as string[], replies: [] as string[], errors: [] as string[] };
   const seconds = () => (performance.now() - startedAt) / 1_000;
@@ -129,9 +130,8 @@ function report(
 }
 
 /** Where to submit: --server, else the config's first listener, else the usual place on this machine. */
-function locate(options: SendOptions): { target: SubmitTarget; hostname: string } {
-  const loaded = loadConfig(options.config);
-  const config = loaded.kind === "ok" ? loaded.config : undefined;
+async function locate(options: SendOptions): Promise<{ target: SubmitTarget; hostname: string }> {
+  const config = await configIfAny(options);
   const listener: SmtpListenerConfig | undefined = options.server === undefined ? config?.ingest.smtp[0] : undefined;
   const at = listener?.listen ?? hostAndPort(options.server ?? defaultServer);
   const password = process.env[options.passwordEnv];
@@ -148,6 +148,13 @@ function locate(options: SendOptions): { target: SubmitTarget; hostname: string 
       password,
     },
   };
+}
+
+/** A config is needed for what is not given; where there is none, and none was named, we go without. */
+async function configIfAny(options: SendOptions): Promise<Config | undefined> {
+  if (options.config !== undefined) return requireConfig(options.config);
+  if (options.server !== undefined && options.from !== undefined) return undefined;
+  return existsSync(defaultConfigFile) ? requireConfig(defaultConfigFile) : undefined;
 }
 
 function hostAndPort(text: string): { host: string; port: number } {

@@ -9,7 +9,7 @@ export function serveCommand(): Command {
     .description("run the MTA in the foreground; SIGTERM drains, SIGHUP reloads the config")
     .requiredOption("--config <file>", "config file")
     .action(async ({ config }: { config: string }) => {
-      requireConfig(config);
+      await requireConfig(config);
       // Loaded here only: no other verb needs the server's code.
       const { runServer } = await import("../main.ts");
       try {
