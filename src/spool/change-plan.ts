@@ -18,6 +18,7 @@ import {
   idempotencyKeyOfExpiry,
   idempotencyRecordsEnd,
   mailKey,
+  mailKeyAfter,
   mailKind,
   outboxKey,
   parsePlaceTail,
@@ -67,11 +68,11 @@ interface MessageState {
   readonly contentBytes: number;
   readonly pending: number;
   readonly condition: "sound" | "quarantined" | "damaged" | "dropped";
-  /** Where entries stand that this transaction moved; undefined: in no queue. */
-  readonly dueAt: ReadonlyMap<number, Instant | undefined>;
+  /** Keys of the places of entries that this transaction moved; undefined: in no queue any more. */
+  readonly places: ReadonlyMap<number, Buffer | undefined>;
 }
 
-const unmoved: ReadonlyMap<number, Instant | undefined> = new Map();
+const unmoved: ReadonlyMap<number, Buffer | undefined> = new Map();
 
 export class ChangePlanner {
   readonly #environment: Environment;
@@ -194,9 +195,11 @@ export class ChangePlanner {
     assert(entries.length > 0 && entries.length === message.entryCount, `${queueId}: entries and entryCount differ`);
     const { mail, queue } = this.#environment;
     const key = mailKey(queueId, mailKind.message, 0);
-    assert(!this.#knows(queueId) && mail.getBinaryFast(key) === undefined, `message ${queueId} is there already`);
+    const known = this.#staged.get(queueId) ?? this.#messages.get(queueId);
+    const isThere = known === undefined ? mail.getBinaryFast(key) !== undefined : known.condition !== "dropped";
+    assert(!isThere, `message ${queueId} is there already`);
     const head = { entryCount: entries.length, contentBytes };
-    const dueAt = new Map<number, Instant | undefined>();
+    const places = new Map<number, Buffer | undefined>();
     this.#put(mail, key, encodeMessage(this.#arena, key, head, message));
     let pending = 0;
     for (let entryNo = 0; entryNo < entries.length; entryNo++) {
@@ -204,18 +207,18 @@ export class ChangePlanner {
       assert(entry.queueId === queueId && entry.entryNo === entryNo, `${queueId}: entry ${entryNo} out of order`);
       this.#putEntry(entry);
       if (isFinished(entry)) {
-        dueAt.set(entryNo, undefined);
+        places.set(entryNo, undefined);
         continue;
       }
-      dueAt.set(entryNo, entry.dueAt);
       pending++;
-      const place = placeKeyOf(entry.stream, entry.domain, entry.dueAt, queueId, entryNo);
+      const place = placeOf(entry, entry.dueAt);
+      places.set(entryNo, place);
       this.#put(queue, place, encodeEmpty(this.#arena, recordKind.place, place));
     }
     if (entries.length > 1) this.#putPending(queueId, pending);
     this.#putContent(queueId, contentBytes, content);
     if (operation.idempotency !== undefined) this.#putIdempotency(operation.idempotency);
-    this.#staged.set(queueId, { entryCount: entries.length, contentBytes, pending, condition: "sound", dueAt });
+    this.#staged.set(queueId, { entryCount: entries.length, contentBytes, pending, condition: "sound", places });
   }
 
   #putContent(queueId: QueueId, contentBytes: number, content: readonly Buffer[]): void {
@@ -250,25 +253,26 @@ export class ChangePlanner {
     assert(!isFinished(entry), `entry ${entry.entryNo} of ${entry.queueId} has no pending recipient`);
     const state = this.#stateOf(entry.queueId);
     this.#putEntry(entry);
-    if (!this.#standsAt(state, entry, from)) return;
-    if (entry.dueAt !== from) {
-      this.#dropPlace(entry, from);
-      const place = placeKeyOf(entry.stream, entry.domain, entry.dueAt, entry.queueId, entry.entryNo);
-      this.#put(this.#environment.queue, place, encodeEmpty(this.#arena, recordKind.place, place));
-    }
-    this.#staged.set(entry.queueId, { ...state, dueAt: new Map(state.dueAt).set(entry.entryNo, entry.dueAt) });
+    const old = placeOf(entry, from);
+    if (!this.#stands(state, entry, old) || entry.dueAt === from) return;
+    const { queue } = this.#environment;
+    const place = placeOf(entry, entry.dueAt);
+    this.#drop(queue, old);
+    this.#put(queue, place, encodeEmpty(this.#arena, recordKind.place, place));
+    this.#stage(entry, state, place);
   }
 
   #finish(entry: QueueEntry, from: Instant): void {
     assert(isFinished(entry), `entry ${entry.entryNo} of ${entry.queueId} still has a pending recipient`);
-    const { queueId, entryNo } = entry;
+    const { queueId } = entry;
     const state = this.#stateOf(queueId);
-    const stands = this.#standsAt(state, entry, from);
-    if (stands) this.#dropPlace(entry, from);
+    const place = placeOf(entry, from);
+    const stands = this.#stands(state, entry, place);
+    if (stands) this.#drop(this.#environment.queue, place);
     if (!stands || state.condition !== "sound") {
       // In quarantine or damaged: the records stay, and the entry says what became of it.
       this.#putEntry(entry);
-      this.#staged.set(queueId, { ...state, dueAt: new Map(state.dueAt).set(entryNo, undefined) });
+      this.#stage(entry, state, undefined);
       return;
     }
     const pending = state.pending - 1;
@@ -279,7 +283,11 @@ export class ChangePlanner {
     }
     this.#putEntry(entry);
     this.#putPending(queueId, pending);
-    this.#staged.set(queueId, { ...state, pending, dueAt: new Map(state.dueAt).set(entryNo, undefined) });
+    this.#stage(entry, { ...state, pending }, undefined);
+  }
+
+  #stage(entry: QueueEntry, state: MessageState, place: Buffer | undefined): void {
+    this.#staged.set(entry.queueId, { ...state, places: new Map(state.places).set(entry.entryNo, place) });
   }
 
   #dropMessage(queueId: QueueId, state: MessageState): void {
@@ -295,11 +303,16 @@ export class ChangePlanner {
 
   #quarantine(queueId: QueueId, reason: string, at: Instant): void {
     const known = this.#staged.get(queueId) ?? this.#messages.get(queueId);
-    for (const place of this.#placesOf(queueId, known)) this.#drop(this.#environment.queue, place);
+    if (known?.condition === "dropped") return;
+    const { mail, queue } = this.#environment;
+    for (const place of this.#placesOf(queueId, known)) this.#drop(queue, place);
+    // Places without any record have nothing that a note could be about.
+    const first = mailKey(queueId, mailKind.message, 0);
+    if (known === undefined && keysIn(mail, first, mailKeyAfter(queueId), 1).length === 0) return;
     const key = mailKey(queueId, mailKind.quarantine, 0);
-    this.#put(this.#environment.mail, key, encodeJson(this.#arena, recordKind.quarantine, key, { reason, at }));
-    const state = known ?? { entryCount: 0, contentBytes: 0, pending: 0, dueAt: unmoved };
-    this.#staged.set(queueId, { ...state, condition: "quarantined" });
+    this.#put(mail, key, encodeJson(this.#arena, recordKind.quarantine, key, { reason, at }));
+    const { entryCount, contentBytes, pending } = known ?? { entryCount: 0, contentBytes: 0, pending: 0 };
+    this.#staged.set(queueId, { entryCount, contentBytes, pending, condition: "quarantined", places: unmoved });
   }
 
   /**
@@ -308,19 +321,20 @@ export class ChangePlanner {
    * stumbled over for ever.
    */
   #placesOf(queueId: QueueId, known: MessageState | undefined): Buffer[] {
-    const places: Buffer[] = [];
+    const moved = known?.places ?? unmoved;
+    const places = [...moved.values()].filter((place) => place !== undefined);
+    // Accepted in this same transaction: the tree does not know it yet.
+    if (known !== undefined && moved.size === known.entryCount) return places;
+    const { mail, queue } = this.#environment;
     try {
-      const { mail } = this.#environment;
-      const entryCount = readMessageHead(mail, queueId)?.entryCount;
-      if (entryCount === undefined) throw new DamagedRecordError(queueId, "message is missing");
-      for (let entryNo = 0; entryNo < entryCount; entryNo++) {
+      const head = readMessageHead(mail, queueId);
+      if (head === undefined) throw new DamagedRecordError(queueId, "message is missing");
+      for (let entryNo = 0; entryNo < head.entryCount; entryNo++) {
+        if (moved.has(entryNo)) continue;
         const entry = readEntry(mail, queueId, entryNo);
         if (entry === undefined) throw new DamagedRecordError(queueId, "entry is missing");
-        const dueAt = known?.dueAt.has(entryNo) ? known.dueAt.get(entryNo) : entry.dueAt;
-        if (dueAt === undefined) continue;
-        const place = placeKeyOf(entry.stream, entry.domain, dueAt, queueId, entryNo);
-        const isThere = known?.dueAt.has(entryNo) || this.#environment.queue.getBinaryFast(place) !== undefined;
-        if (isThere) places.push(place);
+        const place = placeOf(entry, entry.dueAt);
+        if (queue.getBinaryFast(place) !== undefined) places.push(place);
         else if (!isFinished(entry)) throw new DamagedRecordError(queueId, "place is missing");
       }
       return places;
@@ -341,10 +355,6 @@ export class ChangePlanner {
     }
   }
 
-  #knows(queueId: QueueId): boolean {
-    return this.#staged.has(queueId) || this.#messages.has(queueId);
-  }
-
   #stateOf(queueId: QueueId): MessageState {
     const known = this.#staged.get(queueId) ?? this.#messages.get(queueId);
     if (known !== undefined) {
@@ -357,28 +367,27 @@ export class ChangePlanner {
       assert(head !== undefined, `message ${queueId} is not there`);
       const pending = head.entryCount === 1 ? 1 : readPendingCount(mail, queueId);
       if (pending === undefined) throw new DamagedRecordError(queueId, `pending count of ${queueId} is missing`);
-      return { ...head, pending, condition: "sound", dueAt: unmoved };
+      return { ...head, pending, condition: "sound", places: unmoved };
     } catch (error) {
       if (!(error instanceof DamagedRecordError)) throw error;
       // A delivery that ends must be noted though its message has gone bad meanwhile. Nothing is dropped then.
-      return { entryCount: 0, contentBytes: 0, pending: 0, condition: "damaged", dueAt: unmoved };
+      return { entryCount: 0, contentBytes: 0, pending: 0, condition: "damaged", places: unmoved };
     }
   }
 
   /**
-   * Whether the entry stands in its queue at `from`. False for an entry that a quarantine took out while its attempt
-   * was under way; any other absence is a bug of the caller, and to go on would drop mail that still waits.
+   * Whether the entry stands at this place. False for an entry that a quarantine took out while its attempt was under
+   * way; any other absence is a bug of the caller, and to go on would drop mail that still waits.
    */
-  #standsAt(state: MessageState, entry: QueueEntry, from: Instant): boolean {
+  #stands(state: MessageState, entry: QueueEntry, place: Buffer): boolean {
     const { queueId, entryNo } = entry;
     if (state.condition === "quarantined") return false;
-    const stands = state.dueAt.has(entryNo)
-      ? state.dueAt.get(entryNo) === from
-      : this.#environment.queue.getBinaryFast(placeKeyOf(entry.stream, entry.domain, from, queueId, entryNo)) !==
-        undefined;
+    const stands = state.places.has(entryNo)
+      ? state.places.get(entryNo)?.equals(place) === true
+      : this.#environment.queue.getBinaryFast(place) !== undefined;
     if (stands) return true;
     const excused = state.condition === "damaged" || readQuarantine(this.#environment.mail, queueId) !== undefined;
-    assert(excused, `entry ${entryNo} of ${queueId} does not stand at ${from}`);
+    assert(excused, `entry ${entryNo} of ${queueId} does not stand where it is said to`);
     return false;
   }
 
@@ -390,11 +399,6 @@ export class ChangePlanner {
   #putPending(queueId: QueueId, pending: number): void {
     const key = mailKey(queueId, mailKind.pending, 0);
     this.#put(this.#environment.mail, key, encodeNumber(this.#arena, recordKind.pending, key, pending));
-  }
-
-  #dropPlace(entry: QueueEntry, dueAt: Instant): void {
-    const place = placeKeyOf(entry.stream, entry.domain, dueAt, entry.queueId, entry.entryNo);
-    this.#drop(this.#environment.queue, place);
   }
 
   #putIdempotency(record: IdempotencyRecord): void {
@@ -439,6 +443,10 @@ export class ChangePlanner {
 /** Key in the tree `meta` of the sequence number through which the outbox is forgotten. */
 export function trimmedKey(): Buffer {
   return Buffer.from("outbox-trimmed");
+}
+
+function placeOf(entry: QueueEntry, dueAt: Instant): Buffer {
+  return placeKeyOf(entry.stream, entry.domain, dueAt, entry.queueId, entry.entryNo);
 }
 
 export function isFinished(entry: QueueEntry): boolean {
