@@ -59,6 +59,11 @@ export class PosternProcess {
     });
   }
 
+  /** 0 when it could not be started. */
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
   get running(): boolean {
     return this.#end === undefined;
   }

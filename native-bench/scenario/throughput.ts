@@ -1,0 +1,9 @@
+// Flat out: how many messages of 10 KB to 50 domains are accepted, kept and delivered in a second.
+
+import { baseScenario, type Scenario } from "./scenario.ts";
+
+export const throughput: Scenario = {
+  ...baseScenario,
+  name: "throughput",
+  about: "10 KB messages to 50 domains, flat out",
+};
