@@ -9,7 +9,7 @@ import { readFile } from "node:fs/promises";
 import { createSecureContext } from "node:tls";
 import type { Config, HostPort, SmtpListenerConfig } from "../config/config.ts";
 import type { Random } from "../core/random.ts";
-import { type Clock, type Millis, secondMs, type Timer } from "../core/time.ts";
+import { type Clock, type Millis, minuteMs, secondMs, type Timer } from "../core/time.ts";
 import type { Intake } from "../queue/queue.ts";
 import type { Log } from "../telemetry/log.ts";
 import { AuthGuard } from "./auth-guard.ts";
@@ -57,6 +57,8 @@ const authFailureDelayMs: Millis = secondMs;
 /** Sessions are looked at this often for what has taken too long. */
 const sweepMsMax: Millis = secondMs;
 const sweepMsMin: Millis = 20;
+/** How often certificate files are looked at: whoever renews them need not tell us. */
+const certificateLookMs: Millis = minuteMs;
 
 /**
  * Opens all listeners of the config, or none. Rejects with an `Error` that names the address or file and its place in
@@ -83,6 +85,7 @@ class IngestRoom implements Ingest {
   #leaving: readonly SubmissionListener[] = [];
   #sweepMs: Millis = sweepMsMax;
   #sweep: Timer | undefined;
+  #certificateLook: Timer | undefined;
   #draining = false;
   #whenEmpty: (() => void)[] = [];
 
@@ -145,6 +148,7 @@ class IngestRoom implements Ingest {
     this.#shared.budget.resize(config.ingest.memoryMaxBytes);
     this.#shared.guard.setUsers(config.users.values());
     this.#planSweep();
+    this.#planCertificateLook();
   }
 
   async drain(): Promise<void> {
@@ -162,6 +166,7 @@ class IngestRoom implements Ingest {
     this.#open = [];
     await this.#empty();
     this.#sweep?.cancel();
+    this.#certificateLook?.cancel();
   }
 
   /** A listener that changed between STARTTLS and implicit TLS leaves its address to its successor. */
@@ -193,6 +198,29 @@ class IngestRoom implements Ingest {
     for (const { listener } of this.#open) listener.checkTime(nowMs);
     for (const listener of this.#leaving) listener.checkTime(nowMs);
     this.#sweep = this.#clock.after(this.#sweepMs, () => this.#sweepSessions());
+  }
+
+  #planCertificateLook(): void {
+    this.#certificateLook?.cancel();
+    this.#certificateLook = this.#clock.after(certificateLookMs, () => {
+      void this.#lookAtCertificates().then(() => {
+        if (!this.#draining) this.#planCertificateLook();
+      });
+    });
+  }
+
+  /** A certificate that cannot be used leaves the old one in place; the log says so each time. */
+  async #lookAtCertificates(): Promise<void> {
+    for (const [index, { listener }] of this.#open.entries()) {
+      const settings = listener.settings;
+      try {
+        const tls = await readTls(settings.listener, `ingest.smtp[${index}]`);
+        // A reload that came meanwhile has read the files itself.
+        if (listener.settings === settings && tls !== undefined) listener.apply(settings, tls);
+      } catch (error) {
+        this.#shared.log.error({ err: error }, "the certificate stays the old one");
+      }
+    }
   }
 
   #socketCount(): number {

@@ -201,6 +201,10 @@ export class SubmissionListener extends SMTPServer {
 
   /** What must be said in words, and so only after an implicit TLS handshake. */
   override onConnect(session: { remoteAddress: string }, callback: (error?: Error | null) => void): void {
+    if (this.isDraining) {
+      callback(asError(replies.shuttingDown));
+      return;
+    }
     const pressure = this.shared.intake.pressure();
     if (pressure.kind === "refuse") {
       callback(asError(replies.reply(421, "4.3.1", pressure.text)));

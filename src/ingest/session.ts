@@ -35,6 +35,8 @@ interface Transaction {
   /** By forward-path: a recipient given twice gets the message once. */
   readonly recipients: Map<string, Recipient>;
   hasUtf8Address: boolean;
+  /** RCPT commands refused. They are no errors of the dialogue: lists hold bad addresses. */
+  refusedRecipients: number;
   tooManyNoted: boolean;
 }
 
@@ -43,6 +45,8 @@ type Answer = SmtpReply | { readonly goodbye: SmtpReply } | undefined;
 
 /** Commands that move nothing (NOOP, RSET, VRFY, EHLO...) between two messages. */
 const idleCommandsMax = 1_000;
+/** Recipients refused in one transaction, where the listener's limit of recipients is smaller. */
+const refusedRecipientsMax = 1_000;
 /** A content that is refused is still read to its end, but not for ever. */
 const refusedContentFactorMax = 4;
 /** A client may begin slowly; after this long its rate counts. */
@@ -352,6 +356,7 @@ export class SubmissionSession extends SMTPConnection implements CommandSink {
       reversePath: reversePath as string,
       recipients: new Map(),
       hasUtf8Address: parsed.mailbox?.needsSmtpUtf8 ?? false,
+      refusedRecipients: 0,
       tooManyNoted: false,
     };
     return senderOk;
@@ -361,7 +366,7 @@ export class SubmissionSession extends SMTPConnection implements CommandSink {
     const transaction = this.#transaction;
     if (transaction === undefined) return replies.needMail;
     const parsed = parseRcpt(rest, transaction.mail.smtpUtf8);
-    if (parsed.kind === "refused") return parsed.reply;
+    if (parsed.kind === "refused") return this.#refuseRecipient(transaction, parsed.reply);
     const { mailbox, notify, orcpt } = parsed;
     // RFC 5321 section 4.5.1: a bare postmaster is ours.
     const forwardPath = mailbox.domain === "" ? `${mailbox.text}@${this.#config.hostname}` : mailbox.text;
@@ -373,9 +378,9 @@ export class SubmissionSession extends SMTPConnection implements CommandSink {
         "4.5.3",
         `Too many recipients: at most ${this.#limits.recipientsMax} in a transaction`,
       );
-      if (transaction.tooManyNoted) return refusal;
+      if (!transaction.tooManyNoted) this.#note(refusal, transaction.reversePath, forwardPath);
       transaction.tooManyNoted = true;
-      return this.#refuse(refusal, transaction.reversePath, forwardPath);
+      return this.#refuseRecipient(transaction, refusal);
     }
     recipients.set(forwardPath, { forwardPath, orcpt, notify });
     if (mailbox.needsSmtpUtf8) transaction.hasUtf8Address = true;
@@ -548,6 +553,15 @@ export class SubmissionSession extends SMTPConnection implements CommandSink {
 
   // --- replies ---
 
+  #refuseRecipient(transaction: Transaction, smtpReply: SmtpReply): Answer {
+    transaction.refusedRecipients++;
+    if (transaction.refusedRecipients > Math.max(refusedRecipientsMax, this.#limits.recipientsMax)) {
+      return goodbye(replies.tooManyErrors);
+    }
+    this.#out += replyLine(smtpReply);
+    return undefined;
+  }
+
   #give(answer: Answer): void {
     if (answer === undefined) return;
     if ("goodbye" in answer) this.#goodbye(answer.goodbye);
@@ -572,8 +586,8 @@ export class SubmissionSession extends SMTPConnection implements CommandSink {
   }
 
   /** Refuses a command for a reason that the delivery log shows. */
-  #refuse(smtpReply: SmtpReply, reversePath: string | undefined, forwardPath?: string): Answer {
-    this.#note(smtpReply, reversePath, forwardPath);
+  #refuse(smtpReply: SmtpReply, reversePath: string | undefined): Answer {
+    this.#note(smtpReply, reversePath, undefined);
     return smtpReply;
   }
 

@@ -56,7 +56,8 @@ export function fromDomain(value: string): string | undefined {
   }
   domain = afterAt ?? "";
   if (domain.endsWith(".")) domain = domain.slice(0, -1);
-  if (domain === "" || domain.length > 255) return undefined;
+  // domainToASCII is a URL parser: it takes far more than domains, and cuts off what follows a slash.
+  if (domain.length > 255 || !/^[\w.\u0080-\u{10ffff}-]+$/u.test(domain)) return undefined;
   const ascii = domainToASCII(domain);
   return isDomainName(ascii) ? ascii.toLowerCase() : undefined;
 }

@@ -91,7 +91,10 @@ test("limits: size, line length and header section are counted in octets of cont
   t.equal(fault("12345678\r\n.\r\n", { lineBytesMax: 10 }), undefined);
   t.equal(fault("\r\n123456789\r\n.\r\n", { lineBytesMax: 10 }), "line-too-long");
   t.equal(fault(`A: ${"b".repeat(50)}\r\n\r\nx\r\n.\r\n`, { headerSectionBytesMax: 100 }), undefined);
-  t.equal(fault("A: b\r\n".repeat(50) + "\r\n.\r\n".slice(2), { headerSectionBytesMax: 100 }), "header-section-too-long");
+  t.equal(
+    fault("A: b\r\n".repeat(50) + "\r\n.\r\n".slice(2), { headerSectionBytesMax: 100 }),
+    "header-section-too-long",
+  );
   t.equal(fault(`${"no field\r\n".repeat(50)}.\r\n`, { headerSectionBytesMax: 100 }), undefined, "all of it is body");
 });
 

@@ -43,6 +43,19 @@ test("recipients: 452 for those beyond the limit, those taken stay", async (t) =
   t.equal(fixture.intake.rejections.length, 1, "noted once for the transaction");
 });
 
+test("bad addresses in a long list do not end the session, endless ones do", async (t) => {
+  const fixture = await startIngest(ingestConfig([{ errorsMax: 3 }]));
+  t.teardown(() => fixture.close());
+  const client = await greeted(fixture);
+  await client.ask("MAIL FROM:<a@example.com>");
+  client.send("RCPT TO:<bad@@>\r\n".repeat(1_000));
+  let refused = 0;
+  for (let i = 0; i < 1_000; i++) if ((await client.reply()).startsWith("501 5.1.3")) refused++;
+  t.equal(refused, 1_000);
+  t.match(await client.ask("RCPT TO:<b@example.net>"), /^250/);
+  t.match(await client.ask("RCPT TO:<bad@@>"), /^421/);
+});
+
 test("size: 552 at MAIL with SIZE, and after DATA without, and the session goes on", async (t) => {
   const fixture = await startIngest(ingestConfig([{ messageBytesMax: 10_000 }]));
   t.teardown(() => fixture.close());

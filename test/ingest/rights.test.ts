@@ -8,7 +8,12 @@ import { type Client, ingestConfig, startIngest } from "./ingest-fixture.ts";
 
 const passwordScrypt = await hashPassword("open sesame");
 const app: UserConfig = { name: "app", passwordScrypt, streams: [], reversePaths: [] };
-const shop: UserConfig = { ...app, name: "shop", streams: ["receipts"], reversePaths: ["*@shop.example", "ceo@x.example"] };
+const shop: UserConfig = {
+  ...app,
+  name: "shop",
+  streams: ["receipts"],
+  reversePaths: ["*@shop.example", "ceo@x.example"],
+};
 
 const plain = (user: string, password: string) => Buffer.from(`\0${user}\0${password}`).toString("base64");
 const login = (client: Client, user: string, password: string) => client.ask(`AUTH PLAIN ${plain(user, password)}`);
@@ -18,7 +23,14 @@ test("without trust and AUTH nothing is taken, whatever the address looks like",
   t.teardown(() => fixture.close());
   const client = await fixture.client();
   await client.ask("EHLO client.test");
-  const paths = ["<>", "<a@example.com>", "<a@mta.test>", "<a@[127.0.0.1]>", "<root@localhost>", "<@mta.test:a@example.com>"];
+  const paths = [
+    "<>",
+    "<a@example.com>",
+    "<a@mta.test>",
+    "<a@[127.0.0.1]>",
+    "<root@localhost>",
+    "<@mta.test:a@example.com>",
+  ];
   for (const path of paths) t.match(await client.ask(`MAIL FROM:${path}`), /^530 5\.7\.0/, path);
   t.match(await client.ask("RCPT TO:<b@example.net>"), /^503/);
   t.match(await client.ask("RCPT TO:<b%example.net@mta.test>"), /^503/);

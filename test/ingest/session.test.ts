@@ -101,7 +101,11 @@ test("the envelope carries RET, ENVID, NOTIFY=NEVER and what the content needs",
   t.teardown(() => fixture.close());
   const client = await fixture.client();
   await client.ask("EHLO client.test");
-  const lines = ["MAIL FROM:<a@Example.COM> RET=HDRS ENVID=QQ+2B31 SMTPUTF8", "RCPT TO:<b@example.net> NOTIFY=NEVER", "DATA"];
+  const lines = [
+    "MAIL FROM:<a@Example.COM> RET=HDRS ENVID=QQ+2B31 SMTPUTF8",
+    "RCPT TO:<b@example.net> NOTIFY=NEVER",
+    "DATA",
+  ];
   t.equal(await client.codes(lines), "250 250 354");
   await client.ask("Subject: x\r\n\r\ngr\xc3\xbc\xc3\x9fe\r\n.");
   t.same(fixture.intake.last.envelope, {
@@ -130,7 +134,10 @@ test("MAIL, RCPT and DATA in one write are answered in order, in one flight, and
   let writes = 0;
   client.socket.on("data", () => writes++);
   const rcpts = Array.from({ length: 20 }, (_, i) => `RCPT TO:<r${i}@example.net>`);
-  t.equal(await client.codes(["MAIL FROM:<a@example.com>", ...rcpts, "RCPT TO:<bad", "DATA"]), `250 ${"250 ".repeat(20)}501 354`);
+  t.equal(
+    await client.codes(["MAIL FROM:<a@example.com>", ...rcpts, "RCPT TO:<bad", "DATA"]),
+    `250 ${"250 ".repeat(20)}501 354`,
+  );
   t.equal(writes, 1, "one write");
   t.match(await client.ask("x\r\n.\r\nNOOP"), /^250 2\.0\.0 queued as 0{15}1/);
   t.match(await client.reply(), /^250/);

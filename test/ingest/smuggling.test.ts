@@ -44,7 +44,21 @@ const octetByOctet = (client: Client) => async (octets: string) => {
 test("every pair of line ends around the dot, at once and octet by octet, gives one message or a 550", async (t) => {
   const fixture = await startIngest();
   t.teardown(() => fixture.close());
-  const ends = ["\n", "\r", "\r\n", "\n\r", "\r\r\n", "\r\n\r", "\r\0\n", "\0", "\0\r\n", "\r\n\0", "\n\n", "\r\n\n", ""];
+  const ends = [
+    "\n",
+    "\r",
+    "\r\n",
+    "\n\r",
+    "\r\r\n",
+    "\r\n\r",
+    "\r\0\n",
+    "\0",
+    "\0\r\n",
+    "\r\n\0",
+    "\n\n",
+    "\r\n\n",
+    "",
+  ];
   const cases: string[] = [];
   for (const before of ends) for (const after of ends) cases.push(`${head}x${before}.${after}`);
   let client = await greeted(fixture);
@@ -57,10 +71,12 @@ test("every pair of line ends around the dot, at once and octet by octet, gives 
     if (number % 50 === 0) client = await greeted(fixture);
   }
   const slow = await Promise.all(
-    ["\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r", "\r\n.\r", "\r\n\0.\r\n", "\r\n.\0\r\n", "\r\n.\r\0\n"].map(async (around) => {
-      const own = await greeted(fixture);
-      return deliverAndJudge(fixture, own, `x${around}y\r\n.\r\n`, octetByOctet(own));
-    }),
+    ["\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r", "\r\n.\r", "\r\n\0.\r\n", "\r\n.\0\r\n", "\r\n.\r\0\n"].map(
+      async (around) => {
+        const own = await greeted(fixture);
+        return deliverAndJudge(fixture, own, `x${around}y\r\n.\r\n`, octetByOctet(own));
+      },
+    ),
   );
   t.same(slow.join(""), "");
   t.ok(cases.length > 150);

@@ -8,6 +8,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import type { TLSSocket } from "node:tls";
 import { test } from "tap";
 import type { SmtpListenerConfig } from "../../src/config/config.ts";
+import { SimClock } from "../support/sim-clock.ts";
 import { Client, contentOf, ingestConfig, startIngest } from "./ingest-fixture.ts";
 
 const pem = (name: string) => join(import.meta.dirname, "..", "fixture", "tls", name);
@@ -31,7 +32,10 @@ test("STARTTLS: the session begins anew, and Received says ESMTPS", async (t) =>
   t.notMatch(await client.ask("EHLO after.test"), /STARTTLS/);
   t.match(await client.ask("STARTTLS"), /^503/);
   t.match(await client.deliver("x\r\n"), /^250/);
-  t.match(contentOf(fixture.intake.last), /^Received: from after\.test .*\r\n\tby mta\.test with ESMTPS\r\n\t\(TLSv1\.3 /);
+  t.match(
+    contentOf(fixture.intake.last),
+    /^Received: from after\.test .*\r\n\tby mta\.test with ESMTPS\r\n\t\(TLSv1\.3 /,
+  );
 });
 
 test("what is sent in clear behind STARTTLS is never obeyed", async (t) => {
@@ -51,7 +55,11 @@ test("what is sent in clear behind STARTTLS is never obeyed", async (t) => {
     t.match(await client.reply(), /^220/);
     t.equal(client.unread, "", "no reply in clear");
     await client.startTls();
-    t.match(await client.ask("EHLO client.test"), /^250-mta\.test greets client\.test/, JSON.stringify(injection.slice(0, 20)));
+    t.match(
+      await client.ask("EHLO client.test"),
+      /^250-mta\.test greets client\.test/,
+      JSON.stringify(injection.slice(0, 20)),
+    );
     t.match(await client.ask("RCPT TO:<b@example.net>"), /^503/);
     t.equal(client.unread, "");
   }
@@ -97,6 +105,29 @@ test("passwords only under TLS, unless the client is on this machine", async (t)
   t.match(await local.ask("MAIL FROM:<a@example.com>"), /^250/, "and trusted");
 });
 
+test("a certificate that was renewed is used within a minute, without a reload", async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), "postern-ingest-"));
+  t.teardown(() => rm(folder, { recursive: true }));
+  const [certFile, keyFile] = [join(folder, "cert.pem"), join(folder, "key.pem")];
+  await copyFile(pem("ingest-one.cert.pem"), certFile);
+  await copyFile(pem("ingest-one.key.pem"), keyFile);
+  const clock = new SimClock();
+  const fixture = await startIngest(ingestConfig([{ tls: { certFile, keyFile, mode: "implicit" } }]), { clock });
+  t.teardown(() => fixture.close());
+  const served = async () => {
+    const client = await Client.connectTls(fixture.port);
+    const name = subject(client);
+    client.destroy();
+    return name;
+  };
+  t.equal(await served(), "one.test");
+  await copyFile(pem("ingest-two.cert.pem"), certFile);
+  await copyFile(pem("ingest-two.key.pem"), keyFile);
+  await clock.advance(61_000);
+  for (let i = 0; (await served()) !== "two.test" && i < 100; i++) await wait(5);
+  t.equal(await served(), "two.test");
+});
+
 test("a new certificate is used after a reload; a bad one leaves the old and says why; sessions live on", async (t) => {
   const folder = await mkdtemp(join(tmpdir(), "postern-ingest-"));
   t.teardown(() => rm(folder, { recursive: true }));
@@ -107,7 +138,9 @@ test("a new certificate is used after a reload; a bad one leaves the old and say
     await copyFile(pem(`ingest-${name}.key.pem`), keyFile);
   };
   const config = ingestConfig([{ tls: { certFile, keyFile, mode: "implicit" } }]);
-  await t.rejects(startIngest(config), { message: /certificate .*cert\.pem does not exist \(ingest\.smtp\[0\]\.tls\.cert\)/ });
+  await t.rejects(startIngest(config), {
+    message: /certificate .*cert\.pem does not exist \(ingest\.smtp\[0\]\.tls\.cert\)/,
+  });
   await install("one");
   const fixture = await startIngest(config);
   t.teardown(() => fixture.close());
