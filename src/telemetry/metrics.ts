@@ -15,6 +15,8 @@ import {
 /** Distinct values that one label may take in one registry; further ones are counted as "other". */
 export const labelValuesMax = 500;
 export const otherLabel = "other";
+/** Stands for what is not known, such as the site of a domain that DNS does not find. */
+export const noLabel = "none";
 
 export const metricsContentType = Registry.PROMETHEUS_CONTENT_TYPE;
 
@@ -229,6 +231,7 @@ class BoundedLabel {
   }
 
   of(value: string): string {
+    if (value === "") return noLabel;
     if (this.#seen.has(value)) return value;
     if (this.#seen.size >= this.#max) return otherLabel;
     this.#seen.add(value);

@@ -51,10 +51,12 @@ test("the site label is bounded: the 501st operator counts as other", async (t) 
   const metrics = makeMetrics(registry);
   for (let i = 0; i < labelValuesMax + 20; i++) metrics.deliveryAttempt(`site-${i}`, "a1", "delivered");
   metrics.deliveryAttempt("site-0", "a1", "delivered");
+  metrics.deliveryAttempt("", "", "transient");
   const text = await registry.metrics();
   t.match(text, 'postern_delivery_attempts_total{site="site-499",source="a1",kind="delivered"} 1');
   t.notMatch(text, 'site="site-500"');
   t.match(text, 'postern_delivery_attempts_total{site="other",source="a1",kind="delivered"} 20');
+  t.match(text, 'postern_delivery_attempts_total{site="none",source="none",kind="transient"} 1');
   t.match(text, 'postern_delivery_attempts_total{site="site-0",source="a1",kind="delivered"} 2');
 });
 
