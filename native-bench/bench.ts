@@ -5,20 +5,19 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { generatePrivateKey } from "../src/signing/signing.ts";
+import { domainsOf, operatorsOf, senderDomain, zoneOf } from "./bench-world.ts";
 import { Box, endOnSignals } from "./box.ts";
 import { epochMs, pause } from "./clock.ts";
-import type { ZoneEntry } from "./dns/zone.ts";
 import { repositoryRoot } from "./postern-process.ts";
 import { cpuOf, residentBytes } from "./process-usage.ts";
+import { runRestart } from "./restart.ts";
 import type { Override } from "./run-config.ts";
 import { latency } from "./scenario/latency.ts";
+import { restart } from "./scenario/restart.ts";
 import type { Scenario } from "./scenario/scenario.ts";
 import { throughput } from "./scenario/throughput.ts";
-import { openOperator } from "./sink/operator.ts";
-import type { OperatorSetup } from "./sink/sink-server.ts";
 
-const scenarios = new Map([throughput, latency].map((scenario) => [scenario.name, scenario]));
-const senderDomain = "sender.example";
+const scenarios = new Map([throughput, latency, restart].map((scenario) => [scenario.name, scenario]));
 const readyTimeoutMs = 30_000;
 const settleTimeoutMs = 300_000;
 
@@ -47,6 +46,12 @@ const scenario: Scenario = {
   signed: values.signed || found.signed,
 };
 endOnSignals();
+if (scenario.name === restart.name) {
+  const report = await runRestart(scenario);
+  console.log(JSON.stringify(report, null, 2));
+  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(report, null, 2)}\n`);
+  process.exit(report.lost === 0 && report.duplicates === 0 ? 0 : 1);
+}
 
 const folder = join(repositoryRoot, "var", "bench");
 rmSync(folder, { recursive: true, force: true });
@@ -122,32 +127,6 @@ const report = {
 console.log(JSON.stringify(report, null, 2));
 if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(report, null, 2)}\n`);
 process.exitCode = report.delivered >= wanted ? 0 : 1;
-
-function domainsOf(scenario: Scenario): string[] {
-  return Array.from({ length: scenario.domains }, (_, i) => `d${i}.bench.example`);
-}
-
-function hostOf(i: number): { name: string; address: string } {
-  return { name: `mx.h${i}.bench.example`, address: `127.30.${Math.floor(i / 250)}.${(i % 250) + 1}` };
-}
-
-function operatorsOf(scenario: Scenario): OperatorSetup[] {
-  return Array.from({ length: scenario.hosts }, (_, i) => ({
-    profile: { ...openOperator, name: `h${i}`, ...scenario.receiver },
-    hostName: hostOf(i).name,
-    addresses: [hostOf(i).address],
-    extensions: scenario.extensions,
-  }));
-}
-
-function zoneOf(scenario: Scenario): Record<string, ZoneEntry> {
-  const zone: Record<string, ZoneEntry> = {};
-  for (let i = 0; i < scenario.hosts; i++) zone[hostOf(i).name] = { a: [hostOf(i).address] };
-  for (const [i, domain] of domainsOf(scenario).entries()) {
-    zone[domain] = { mx: [{ preference: 10, exchange: hostOf(i % scenario.hosts).name }] };
-  }
-  return zone;
-}
 
 async function signing(): Promise<Override[]> {
   const keyFile = join(folder, "bench.pem");

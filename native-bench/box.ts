@@ -1,11 +1,13 @@
 // The internet in a box as a harness uses it: receivers, DNS, a load source, Postern, and the audit of all of them.
 
-import { mkdirSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
+import type { Server } from "node:net";
 import { join } from "node:path";
 import { Audit } from "./audit.ts";
 import { Remote } from "./control.ts";
 import type { ZoneEntry } from "./dns/zone.ts";
 import { EventLogReader, type LoggedEvent } from "./event-log.ts";
+import { lockFolder } from "./folder-lock.ts";
 import { PosternProcess } from "./postern-process.ts";
 import { freePort, type Override, type RunPlaces, readPorts, writeRunConfig } from "./run-config.ts";
 import type { InternetApi, InternetCounts } from "./sink/internet-process.ts";
@@ -23,6 +25,8 @@ export interface BoxPlan {
   readonly operators: readonly OperatorSetup[];
   readonly zone: Readonly<Record<string, ZoneEntry>>;
   readonly seed: number;
+  /** Takes the ports that the template names, where they are free. */
+  readonly usualPorts: boolean;
   readonly samplesMax?: number | undefined;
 }
 
@@ -33,12 +37,17 @@ export interface News {
 }
 
 const stopTimeoutMs = 15_000;
+const startTriesMax = 3;
+/** What a run before may have left in the folder. */
+const leftovers = ["spool", "events", "postern.log"] as const;
 
 export class Box implements AsyncDisposable {
   readonly audit = new Audit();
   readonly configFile: string;
   readonly logFile: string;
-  readonly places: RunPlaces;
+  places: RunPlaces;
+  readonly #plan: BoxPlan;
+  readonly #lock: Server;
   readonly #internet: Remote<InternetApi>;
   readonly #source: Remote<SourceApi>;
   readonly #events: EventLogReader;
@@ -55,51 +64,76 @@ export class Box implements AsyncDisposable {
 
   private constructor(
     plan: BoxPlan,
+    lock: Server,
     places: RunPlaces,
     internet: Remote<InternetApi>,
     source: Remote<SourceApi>,
-    configFile: string,
   ) {
+    this.#plan = plan;
+    this.#lock = lock;
     this.places = places;
-    this.configFile = configFile;
+    this.configFile = join(plan.folder, "postern.yaml");
     this.logFile = join(plan.folder, "postern.log");
     this.#internet = internet;
     this.#source = source;
     this.#events = new EventLogReader(places.events);
+    this.#writeConfig();
     process.on("exit", this.#killAll);
   }
 
-  /** Starts everything but Postern. */
+  /** Starts everything but Postern, in an empty folder. */
   static async open(plan: BoxPlan): Promise<Box> {
     mkdirSync(plan.folder, { recursive: true });
+    const lock = await lockFolder(plan.folder);
+    for (const old of leftovers) rmSync(join(plan.folder, old), { recursive: true, force: true });
     const ports = readPorts(plan.template);
     const internet = new Remote<InternetApi>(new URL("sink/internet-process.ts", import.meta.url), "the receivers");
     const source = new Remote<SourceApi>(new URL("source/source-process.ts", import.meta.url), "the load source");
     try {
       const bound = await internet.call("start", {
         operators: plan.operators,
-        smtpPort: ports.delivery,
+        smtpPort: plan.usualPorts ? ports.delivery : 0,
         dnsHost: "127.0.0.1",
-        dnsPort: ports.dns,
+        dnsPort: plan.usualPorts ? ports.dns : 0,
         zone: plan.zone,
         seed: plan.seed,
         samplesMax: plan.samplesMax,
       });
+      const preferred = plan.usualPorts ? ports : undefined;
       const places: RunPlaces = {
-        submission: `127.0.0.1:${await freePort(ports.submission)}`,
-        admin: `127.0.0.1:${await freePort(ports.admin)}`,
+        submission: `127.0.0.1:${await freePort(preferred?.submission)}`,
+        admin: `127.0.0.1:${await freePort(preferred?.admin)}`,
         dns: `127.0.0.1:${bound.dnsPort}`,
         deliveryPort: bound.smtpPort,
         spool: join(plan.folder, "spool"),
         events: join(plan.folder, "events"),
       };
-      const configFile = join(plan.folder, "postern.yaml");
-      writeRunConfig(plan.template, configFile, places, plan.overrides);
-      return new Box(plan, places, internet, source, configFile);
+      return new Box(plan, lock, places, internet, source);
     } catch (error) {
       internet.kill();
       source.kill();
+      lock.close();
       throw error;
+    }
+  }
+
+  #writeConfig(): void {
+    writeRunConfig(this.#plan.template, this.configFile, this.places, this.#plan.overrides);
+  }
+
+  /**
+   * Starts Postern and waits until it is ready. A program that takes one of our ports between the choice and the start
+   * makes us choose again. Throws when it cannot be started.
+   */
+  async startPosternReady(timeoutMs: number): Promise<PosternProcess> {
+    for (let i = 0; ; i++) {
+      const postern = this.startPostern();
+      if (await postern.ready(timeoutMs)) return postern;
+      const tail = postern.logTail();
+      if (i >= startTriesMax || !tail.includes("in use")) throw new Error(`Postern ended at its start\n${tail}`);
+      const [submission, admin] = [await freePort(undefined), await freePort(undefined)];
+      this.places = { ...this.places, submission: `127.0.0.1:${submission}`, admin: `127.0.0.1:${admin}` };
+      this.#writeConfig();
     }
   }
 
@@ -193,6 +227,7 @@ export class Box implements AsyncDisposable {
     if (this.#postern?.running === true) await this.#postern.stop(stopTimeoutMs);
     await Promise.all([this.#source.stop(), this.#internet.stop()]);
     process.off("exit", this.#killAll);
+    this.#lock.close();
   }
 }
 

@@ -91,14 +91,20 @@ function demoOptions(): DemoOptions {
 async function main(): Promise<void> {
   const options = demoOptions();
   endOnSignals();
-  for (const old of ["spool", "events", "postern.log"]) rmSync(join(folder, old), { recursive: true, force: true });
   const zone = demoZone(new Map([await demoKey()]));
-  await using box = await Box.open({ folder, template, operators: demoOperators(), zone, seed, samplesMax });
+  await using box = await Box.open({
+    folder,
+    template,
+    operators: demoOperators(),
+    zone,
+    seed,
+    samplesMax,
+    usualPorts: true,
+  });
   process.stdout.write(
     `Postern demo: ${options.messages} messages to ${demoOperators().length - 1} simulated receiving operators on loopback\n`,
   );
-  const postern = box.startPostern();
-  if (!(await postern.ready(readyTimeoutMs))) throw new Error(`Postern ended at its start\n${postern.logTail()}`);
+  const postern = await box.startPosternReady(readyTimeoutMs);
 
   const run = new DemoRun(box, options);
   await run.untilSettled();

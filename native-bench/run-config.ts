@@ -53,18 +53,27 @@ export function readPorts(template: string): { submission: number; admin: number
   };
 }
 
-/** `preferred` when it can be bound on 127.0.0.1 now, else a port that can. */
-export async function freePort(preferred: number): Promise<number> {
-  return (await tryPort(preferred)) ?? (await tryPort(0)) ?? preferred;
+/**
+ * Below the range that Linux takes for outgoing connections: a port there could be taken by a connection while Postern is
+ * away for a moment, even by one that tries to reach it.
+ */
+const quietPorts = { from: 18_000, count: 10_000 } as const;
+const portTriesMax = 100;
+
+/** `preferred` when it can be bound on 127.0.0.1 now, else another port that can. */
+export async function freePort(preferred: number | undefined): Promise<number> {
+  if (preferred !== undefined && (await canBind(preferred))) return preferred;
+  for (let i = 0; i < portTriesMax; i++) {
+    const port = quietPorts.from + Math.floor(Math.random() * quietPorts.count);
+    if (await canBind(port)) return port;
+  }
+  throw new Error(`no port was free after ${portTriesMax} tries`);
 }
 
-function tryPort(port: number): Promise<number | undefined> {
+function canBind(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const server = createServer();
-    server.once("error", () => resolve(undefined));
-    server.listen({ host: "127.0.0.1", port }, () => {
-      const bound = server.address();
-      server.close(() => resolve(typeof bound === "object" && bound !== null ? bound.port : undefined));
-    });
+    server.once("error", () => resolve(false));
+    server.listen({ host: "127.0.0.1", port }, () => server.close(() => resolve(true)));
   });
 }
