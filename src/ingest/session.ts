@@ -15,14 +15,14 @@ import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { SMTPConnection, type SMTPConnectionOptions } from "smtp-server/lib/smtp-connection.js";
 import type { UserConfig } from "../config/config.ts";
-import { assertNever } from "../core/assert.ts";
 import type { Recipient } from "../core/envelope.ts";
 import type { Millis } from "../core/time.ts";
 import { authLineBytesMax, type CommandSink, CommandStream, commandBytesMax } from "./command-stream.ts";
-import { type ContentFault, ContentReader } from "./content-reader.ts";
-import { headerSectionTooLong, type IntakeResult, makeSubmission } from "./intake.ts";
+import { ContentReader } from "./content-reader.ts";
+import type { IntakeFacts } from "./intake.ts";
 import type { ListenerSettings, SubmissionListener } from "./listener.ts";
 import { type MailArguments, parseMail, parseRcpt } from "./parameters.ts";
+import { faultReply, submit } from "./reception.ts";
 import * as replies from "./replies.ts";
 import { cleanText, reply, replyLine, type SmtpReply } from "./replies.ts";
 import { addressGroup, isInNetworks, isLoopback, mayUseReversePath } from "./submission-policy.ts";
@@ -169,7 +169,7 @@ export class SubmissionSession extends SMTPConnection implements CommandSink {
     const content = this.#reader;
     if (content?.fault === undefined) return;
     if (content.rawBytes > refusedContentFactorMax * this.#limits.messageBytesMax) {
-      this.#goodbye(reply(421, "4.3.4", this.#faultReply(content.fault).text));
+      this.#goodbye(reply(421, "4.3.4", faultReply(content.fault, this.#limits).text));
     }
   }
 
@@ -182,7 +182,7 @@ export class SubmissionSession extends SMTPConnection implements CommandSink {
     this.#idleCommands = 0;
     if (reader.fault !== undefined) {
       reader.dispose();
-      this.#refuseMessage(transaction, this.#faultReply(reader.fault));
+      this.#refuseMessage(transaction, faultReply(reader.fault, this.#limits));
       this.#afterMessage();
       return;
     }
@@ -343,7 +343,7 @@ export class SubmissionSession extends SMTPConnection implements CommandSink {
     if (user === undefined && !isTrusted) return this.#refuse(replies.authenticationRequired, reversePath);
     if (parsed.kind === "refused") return parsed.reply;
     if (parsed.sizeBytes > this.#limits.messageBytesMax)
-      return this.#refuse(this.#faultReply("message-too-big"), reversePath);
+      return this.#refuse(faultReply("message-too-big", this.#limits), reversePath);
     if (user !== undefined && !mayUseReversePath(user, reversePath as string)) {
       return this.#refuse(reply(550, "5.7.1", `${user.name} may not send as <${reversePath}>`), reversePath);
     }
@@ -429,7 +429,13 @@ export class SubmissionSession extends SMTPConnection implements CommandSink {
   }
 
   async #accept(reader: ContentReader, transaction: Transaction): Promise<void> {
-    const answer = await this.#submit(reader, transaction);
+    let answer: SmtpReply;
+    try {
+      answer = await submit(this.#listener.shared, reader.content(), this.#intakeFacts(transaction));
+    } catch (error) {
+      this.#listener.shared.log.error({ err: error, sessionId: this.id }, "a message could not be stored");
+      answer = replies.spoolFailed;
+    }
     if (answer.code !== 250) {
       this.#refuseMessage(transaction, answer);
       return;
@@ -438,35 +444,9 @@ export class SubmissionSession extends SMTPConnection implements CommandSink {
     this.#out += replyLine(answer);
   }
 
-  /** Durable before polite: 250 only when the queue says that the message is on the disk. */
-  async #submit(reader: ContentReader, transaction: Transaction): Promise<SmtpReply> {
-    const { intake, meter, log } = this.#listener.shared;
-    try {
-      const made = this.#makeSubmission(reader, transaction);
-      if (made.kind === "refused") return made.reply;
-      const submission = made.submission;
-      const accepted = await intake.accept(submission);
-      switch (accepted.kind) {
-        case "accepted":
-        case "replayed":
-          meter.messageAccepted(submission.stream, submission.contentBytes, submission.recipients.length);
-          return reply(250, "2.0.0", `queued as ${accepted.queueId}`);
-        case "conflict":
-          return reply(554, "5.6.0", `The idempotency key was used for another message, ${accepted.queueId}`);
-        case "refused":
-          return reply(452, "4.3.1", accepted.text);
-        default:
-          return assertNever(accepted);
-      }
-    } catch (error) {
-      log.error({ err: error, sessionId: this.id }, "a message could not be stored");
-      return replies.spoolFailed;
-    }
-  }
-
-  #makeSubmission(reader: ContentReader, transaction: Transaction): IntakeResult {
+  #intakeFacts(transaction: Transaction): IntakeFacts {
     const { intake, clock } = this.#listener.shared;
-    return makeSubmission(reader.content(), {
+    return {
       config: this.#config,
       user: transaction.user,
       reversePath: transaction.reversePath,
@@ -483,32 +463,13 @@ export class SubmissionSession extends SMTPConnection implements CommandSink {
       remoteAddress: this.remoteAddress,
       extended: this.openingCommand === "EHLO",
       tls: this.#tlsFacts(),
-    });
+    };
   }
 
   /** RFC 5321 section 3.8: when we shut down, the session ends with its transaction. */
   #afterMessage(): void {
     this.#owedSinceMs = this.#listener.shared.clock.monotonicMs();
     if (this.#listener.isDraining) this.abort();
-  }
-
-  #faultReply(fault: ContentFault): SmtpReply {
-    const limits = this.#limits;
-    switch (fault) {
-      case "bare-cr-lf":
-        return reply(550, "5.6.11", "Bare CR or LF in the content: lines end in CRLF (RFC 5321 section 2.3.8)");
-      case "nul":
-        // RFC 5322 section 2.2 and RFC 2045 section 2.7, 2.8: neither 7bit nor 8bit data holds NUL.
-        return reply(550, "5.6.0", "NUL in the content");
-      case "message-too-big":
-        return reply(552, "5.3.4", `The message is larger than ${limits.messageBytesMax} octets`);
-      case "line-too-long":
-        return reply(554, "5.6.0", `A line is longer than ${limits.lineBytesMax} octets`);
-      case "header-section-too-long":
-        return reply(552, "5.3.4", headerSectionTooLong(limits));
-      case "no-memory":
-        return replies.noMemory;
-    }
   }
 
   // --- rights ---
