@@ -64,6 +64,7 @@ await using box = await Box.open({
   operators: operatorsOf(scenario),
   zone: zoneOf(scenario),
   seed: 1,
+  usualPorts: false,
 });
 if (values.profile) process.env.NODE_OPTIONS = `--cpu-prof --cpu-prof-dir=${folder}`;
 const postern = box.startPostern();
@@ -85,6 +86,7 @@ const loading = box.load({
   stream: undefined,
   dotLines: false,
   seed: 1,
+  usualPorts: false,
 });
 let residentMax = 0;
 const wanted = scenario.messages * scenario.recipientsPerMessage;

@@ -55,7 +55,7 @@ export class EventLogReader {
       const { ino, size } = statSync(file);
       const place = this.#places.get(ino) ?? { read: 0, rest: Buffer.alloc(0) };
       this.#places.set(ino, place);
-      if (size > place.read) lines.push(...readOn(file, place));
+      if (size > place.read) for (const line of readOn(file, place)) lines.push(line);
     }
     return lines;
   }

@@ -47,6 +47,7 @@ export async function runRestart(scenario: Scenario): Promise<RestartReport> {
     operators: operatorsOf(scenario),
     zone: zoneOf(scenario),
     seed: 1,
+    usualPorts: false,
   });
   const first = box.startPostern();
   await first.ready(readyTimeoutMs);
