@@ -11,6 +11,7 @@ import type { Reply } from "../core/reply.ts";
 import type { Clock } from "../core/time.ts";
 import { ClientSession } from "../smtp/client-session.ts";
 import { type Extensions, noExtensions, parseExtensions } from "../smtp/extensions.ts";
+import type { Log } from "../telemetry/log.ts";
 import type { ConnectionSpec } from "./delivery.ts";
 import { sessionTimeouts } from "./timeouts.ts";
 import type { Peer } from "./transaction.ts";
@@ -22,6 +23,7 @@ export interface ConnectParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly network: Network;
+  readonly log: Log;
   readonly timeouts: DeliveryTimeouts;
   readonly isAllowedAddress: (address: string) => boolean;
   readonly spec: ConnectionSpec;
@@ -121,6 +123,8 @@ async function greet(parts: ConnectParts, remote: Remote, control: ConnectContro
   const withTls = parts.spec.tls !== "off";
   const first = await greetOnce(parts, remote, control, withTls);
   if (first.kind === "ready" || !first.mayGoInClear || control.isCancelled) return first;
+  const { name, address } = remote;
+  parts.log.warn({ exchanger: name, address, fault: first.fault }, "TLS failed: going on in clear");
   // RFC 7435: opportunistic security goes on without what cannot be had, in a fresh connection.
   return await greetOnce(parts, remote, control, false);
 }

@@ -35,8 +35,16 @@ export function outcomeOf(
 ): Outcome {
   const { mail, data, end } = transaction;
   const rcpt = transaction.rcpts[index] as Command;
+  // The last word counts, even of a peer that refused MAIL in the same flight and then took the content.
+  if (transaction.contentSent && !transaction.isDistrusted && isPositive(rcpt.reply) && isPositive(end.reply)) {
+    return { kind: "delivered", at, reply: end.reply as Reply };
+  }
   const before = refusalOf(mail) ?? refusalOf(rcpt);
   if (before !== undefined) return byReply(before.stage, before.reply, at);
+  if (isOdd(mail.reply) || isOdd(rcpt.reply)) {
+    const message = "protocol error: neither taken nor refused";
+    return { kind: "transient", at, fault: { kind: "network", stage: isOdd(mail.reply) ? "mail" : "rcpt", message } };
+  }
   if (transaction.isDamaged) {
     const message = "the stored content is damaged";
     return { kind: "transient", at, fault: { kind: "policy", rule: "damaged-content", message } };
@@ -52,17 +60,21 @@ export function outcomeOf(
   return unanswered(transaction, sessionFault, at);
 }
 
+/** 3yz, which neither MAIL nor RCPT is answered with (RFC 5321 section 4.3.2). */
+function isOdd(reply: Reply | undefined): boolean {
+  return reply !== undefined && reply.code >= 300 && reply.code < 400;
+}
+
 function refusalOf(command: Command | undefined): { readonly stage: Stage; readonly reply: Reply } | undefined {
   const reply = command?.reply;
   return command === undefined || reply === undefined || reply.code < 400 ? undefined : { stage: command.stage, reply };
 }
 
-/** A reply to the final dot or to `BDAT n LAST` that is no refusal. */
+/** A reply to the final dot or to `BDAT n LAST` that is no refusal, and no consent either. */
 function byFinalReply(transaction: Transaction, reply: Reply, at: Instant): Outcome {
   const fault: Fault = { kind: "network", stage: "final-dot", message: `protocol error: unexpected ${reply.code}` };
-  // A yes to what was not sent whole is no yes.
-  if (!transaction.contentSent) return { kind: "transient", at, fault };
-  return isPositive(reply) ? { kind: "delivered", at, reply } : { kind: "unknown", at, fault };
+  // A yes to what was not sent whole is no yes; what is neither yes nor no after the whole leaves it open.
+  return { kind: transaction.contentSent ? "unknown" : "transient", at, fault };
 }
 
 function unanswered(transaction: Transaction, sessionFault: Fault | undefined, at: Instant): Outcome {

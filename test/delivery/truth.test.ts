@@ -34,6 +34,8 @@ function temper(random: SeededRandom): PeerBehaviour {
     { reply: "", ending: "reset" },
     { reply: "554 5.7.1 go away", ending: "close" },
     { reply: "", ending: "hang" },
+    "354 odd",
+    "250 2.0.0 fine",
     "550-5.7.1 one\r\n550-5.7.1 two\r\n550 5.7.1 three",
   ];
   const cuts = random.next();
@@ -120,8 +122,8 @@ function wholeContent(work: Work): Buffer[] {
   return chunks;
 }
 
-test("outcomes agree with what the peer took, in a thousand random worlds", async (t) => {
-  for (let seed = 1; seed <= 1_000; seed++) {
+test("outcomes agree with what the peer took, in many random worlds", async (t) => {
+  for (let seed = 1; seed <= 600; seed++) {
     const wrong = await scenario(seed);
     if (wrong !== undefined) t.fail(`seed ${seed}: ${wrong}`);
   }

@@ -37,10 +37,7 @@ test("replies of one line and of many", (t) => {
     ["550 4.2.1 odd\r\n", { code: 550, enhanced: undefined, text: "4.2.1 odd" }],
     ["250 2.0.0.1 address\r\n", { code: 250, enhanced: undefined, text: "2.0.0.1 address" }],
     ["550 5.1234.1 x\r\n", { code: 550, enhanced: undefined, text: "5.1234.1 x" }],
-    [
-      "554 5.7.1\x1b]0;title\x07 \u0085evil\r\n",
-      { code: 554, enhanced: "5.7.1", text: "]0;title  \ufffdevil" },
-    ],
+    ["554 5.7.1\x1b]0;title\x07 \u0085evil\r\n", { code: 554, enhanced: "5.7.1", text: "]0;title  \ufffdevil" }],
   ];
   for (const [octets, wanted] of cases) {
     const { replies, fault } = decodeText(octets);

@@ -263,7 +263,7 @@ export class PeerSession {
       return;
     }
     if (verb === "EHLO" || verb === "HELO" || verb === "RSET") this.#clear();
-    if (code >= 400) return;
+    if (verb !== "DATA" && code >= 300) return;
     if (verb === "MAIL") {
       this.#clear();
       this.#mail = line;
