@@ -159,6 +159,8 @@ export class SubmissionListener extends SMTPServer {
   }
 
   override connect(socket: Socket | TLSSocket, options?: SMTPConnectionOptions | null): void {
+    // Gone already: no close would ever be heard of.
+    if (socket.destroyed) return;
     const session = new SubmissionSession(this, socket, options);
     this.connections.add(session);
     session.on("error", (error) => this._onError(error));
@@ -190,6 +192,8 @@ export class SubmissionListener extends SMTPServer {
     this.#sockets.set(socket, group);
     this.#socketsOfAddress.set(group, ofAddress + 1);
     this.forgetWhenClosed(socket);
+    // smtp-server listens for errors only a turn of the event loop later; a reset in between would end the process.
+    socket.on("error", () => {});
     if (handshake) this.#handshakes.set(socket, this.shared.clock.monotonicMs());
     const release = super._acceptSocket(socket, handshake);
     if (release === false) return false;

@@ -86,7 +86,7 @@ export class SubmissionSession extends SMTPConnection implements CommandSink {
   }
 
   override _sendGreeting(): void {
-    if (this._closing) return;
+    if (this._closing || this._closed) return;
     this.#owedSinceMs = this.#listener.shared.clock.monotonicMs();
     // RFC 2034 section 4: no enhanced status code in a greeting.
     this.#out += `220 ${this.#config.hostname} ESMTP Postern\r\n`;

@@ -1,7 +1,9 @@
 // Every limit has its reply, and ends with nothing held.
 
+import type { Socket } from "node:net";
 import { setTimeout as wait } from "node:timers/promises";
 import { test } from "tap";
+import { silentMeter } from "../../src/ingest/meter.ts";
 import { type Client, type Fixture, ingestConfig, startIngest } from "./ingest-fixture.ts";
 
 async function greeted(fixture: Fixture): Promise<Client> {
@@ -25,6 +27,29 @@ test("connections: 421 beyond the total and beyond the number for one address, a
   t.teardown(() => other.close());
   await other.client();
   t.match(await (await other.client({ greeting: false })).reply(), /^421 4\.3\.2/);
+});
+
+test("connections that are reset at any moment leave nothing behind", async (t) => {
+  let open = 0;
+  const meter = { ...silentMeter, sessionOpened: () => open++, sessionClosed: () => open-- };
+  const fixture = await startIngest(ingestConfig([{ connectionsMax: 1_000, connectionsPerAddressMax: 1_000 }]), {
+    meter,
+  });
+  t.teardown(() => fixture.close());
+  await Promise.all(
+    Array.from({ length: 200 }, async (_, i) => {
+      const client = await fixture.client({ greeting: false });
+      if (i % 5 > 0) client.send("EHLO x\r\n");
+      if (i % 5 > 1) await client.reply();
+      if (i % 5 > 2) client.send("MAIL FROM:<>\r\nRCPT TO:<a@x.test>\r\nDATA\r\nhalf");
+      if (i % 5 > 3) await wait(i % 7);
+      (client.socket as Socket).resetAndDestroy();
+    }),
+  );
+  for (let i = 0; (fixture.ingest.stats().sockets > 0 || open > 0) && i < 200; i++) await wait(5);
+  t.same(fixture.ingest.stats(), { sockets: 0, heldBytes: 0 });
+  t.equal(open, 0);
+  t.equal(fixture.intake.submissions.length, 0);
 });
 
 test("recipients: 452 for those beyond the limit, those taken stay", async (t) => {
