@@ -17,11 +17,11 @@ import {
   idempotencyKey,
   idempotencyKeyOfExpiry,
   idempotencyRecordsEnd,
+  isPlaceOf,
   mailKey,
   mailKeyAfter,
   mailKind,
   outboxKey,
-  parsePlaceTail,
   placeKeyOf,
   successor,
   textOfIdempotencyKey,
@@ -60,7 +60,7 @@ const sweepMax = 128;
 const purgeIntervalMs = 1_000;
 /** One outbox record is cut at a line end at about this size, so that its run of pages stays short. */
 const outboxRecordBytesMax = 64 * 1024;
-const scanStepKeys = 10_000;
+const scanStepKeys = 1_000;
 
 /** A message as the transaction that is being collected will leave it. Values are replaced, never changed. */
 interface MessageState {
@@ -317,7 +317,7 @@ export class ChangePlanner {
 
   /**
    * Keys of all places of the message. Its entries name them; when an entry cannot be read, all queues are looked
-   * through, which takes about a second for each million of entries: damage is rare, and a place left behind would be
+   * through, which takes two or three seconds for each million of entries: damage is rare, and a place left behind would be
    * stumbled over for ever.
    */
   #placesOf(queueId: QueueId, known: MessageState | undefined): Buffer[] {
@@ -348,7 +348,7 @@ export class ChangePlanner {
     const places: Buffer[] = [];
     for (let start = firstKey(); ; ) {
       const keys = keysIn(this.#environment.queue, start, undefined, scanStepKeys);
-      for (const key of keys) if (parsePlaceTail(key).queueId === queueId) places.push(key);
+      for (const key of keys) if (isPlaceOf(key, queueId)) places.push(key);
       const last = keys.at(-1);
       if (last === undefined || keys.length < scanStepKeys) return places;
       start = successor(last);

@@ -31,7 +31,8 @@ export interface GroupCommitOptions {
   readonly log: Log;
   /** The number of the first outbox record. */
   readonly nextSequence: number;
-  readonly onCommit: ((ms: Millis, operations: number) => void) | undefined;
+  /** After each transaction: its time, its operations, and roughly its octets. */
+  readonly onCommit: (ms: Millis, operations: number, bytes: number) => void;
   /** Called once, at the first failure. */
   readonly onFailure: (error: Error) => void;
 }
@@ -214,7 +215,7 @@ export class GroupCommit {
     this.#commits++;
     planner.committed();
     arena.reset();
-    onCommit?.(this.#commitMsLast, this.#operations);
+    onCommit(this.#commitMsLast, this.#operations, this.#bytes);
     const members = this.#members;
     this.#end();
     for (const item of members) {

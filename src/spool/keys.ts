@@ -120,6 +120,11 @@ export function parsePlaceTail(key: Buffer): QueuePosition {
   };
 }
 
+/** Whether a key in the tree `queue` is a place of this message. */
+export function isPlaceOf(key: Buffer, queueId: QueueId): boolean {
+  return key.toString("latin1", key.length - numberBytes - queueIdBytes, key.length - numberBytes) === queueId;
+}
+
 /** The key that comes directly behind `key`. */
 export function successor(key: Buffer): Buffer {
   return Buffer.concat([key, Buffer.from([0])]);

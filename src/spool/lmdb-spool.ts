@@ -53,6 +53,13 @@ export interface LmdbSpoolOptions {
 /** A slow commit is held against the disk for so long: without new mail there may be no faster one to show. */
 const slowMemoryMs: Millis = 5_000;
 const holdsMax = 10_000;
+/**
+ * A full map fails a commit like a full disk, so new mail stops while this part of it is free: enough for the pages
+ * that deliveries and drops copy, and for runs of pages that are free but too short for a chunk.
+ */
+const mapReserveShare = 1 / 8;
+/** The map's free room is looked up again after so much of the map has been written, and with each look at the disk. */
+const mapLookShare = 1 / 128;
 
 /**
  * Opens a shard's spool, making it when there is none. Rejects with SpoolInUseError when it is open elsewhere, and with
@@ -65,7 +72,7 @@ export async function openLmdbSpool(options: LmdbSpoolOptions): Promise<LmdbSpoo
   let environment: Environment | undefined;
   try {
     let watched: LmdbSpool | undefined;
-    disk = new DiskWatch({ ...options, onCheck: () => watched?.checkStall() });
+    disk = new DiskWatch({ ...options, onCheck: () => watched?.look() });
     await disk.start();
     environment = openEnvironment(options.path, options.mapSizeBytes);
     await establishSchema(environment);
@@ -87,6 +94,8 @@ export class LmdbSpool implements Spool {
   readonly #disk: DiskWatch;
   readonly #planner: ChangePlanner;
   readonly #group: GroupCommit;
+  #mapFreeBytes: number;
+  #bytesSinceLook = 0;
   #closing: Promise<void> | undefined;
 
   /** Only `openLmdbSpool` makes one. */
@@ -97,6 +106,7 @@ export class LmdbSpool implements Spool {
     this.#disk = disk;
     const arena = new Arena();
     const { clock, log, onCommit } = options;
+    this.#mapFreeBytes = options.mapSizeBytes - liveBytes(environment);
     this.#planner = new ChangePlanner(environment, arena, readTrimmedThrough(environment));
     this.#group = new GroupCommit({
       environment,
@@ -104,7 +114,11 @@ export class LmdbSpool implements Spool {
       arena,
       clock,
       log,
-      onCommit,
+      onCommit: (ms, operations, bytes) => {
+        this.#bytesSinceLook += bytes;
+        if (this.#bytesSinceLook > options.mapSizeBytes * mapLookShare) this.#lookAtMap();
+        onCommit?.(ms, operations);
+      },
       nextSequence: readNextSequence(environment),
       onFailure: (error) => {
         log.fatal({ err: error, spool: options.path }, "spool failed");
@@ -186,11 +200,18 @@ export class LmdbSpool implements Spool {
   }
 
   health(): SpoolHealth {
+    const nowMs = this.#options.clock.monotonicMs();
+    // A disk that hangs may hang the disk watch too.
+    this.#group.checkStall(nowMs);
     const { error } = this.#group;
     if (error !== undefined) return { kind: "failed", error };
     if (this.#disk.isLow) return { kind: "low-space", freeBytes: this.#disk.freeBytes };
-    const commitMs = this.#slowestMs(this.#options.clock.monotonicMs());
-    return commitMs > this.#options.commitLatencyMaxMs ? { kind: "slow", commitMs } : { kind: "ok" };
+    const { mapSizeBytes, commitLatencyMaxMs } = this.#options;
+    if (this.#mapFreeBytes < mapSizeBytes * mapReserveShare) {
+      return { kind: "low-space", freeBytes: this.#mapFreeBytes };
+    }
+    const commitMs = this.#slowestMs(nowMs);
+    return commitMs > commitLatencyMaxMs ? { kind: "slow", commitMs } : { kind: "ok" };
   }
 
   /** Time of the last commit while it is fresh, or of the one under way if that is longer already. */
@@ -209,9 +230,16 @@ export class LmdbSpool implements Spool {
     };
   }
 
-  /** Looks whether the transaction under way has stalled; the disk watch calls it every second. */
-  checkStall(): void {
+  /** Looks whether the transaction under way has stalled, and how full the map is. The disk watch calls it. */
+  look(): void {
+    if (this.#closing !== undefined) return;
     this.#group.checkStall(this.#options.clock.monotonicMs());
+    this.#lookAtMap();
+  }
+
+  #lookAtMap(): void {
+    this.#bytesSinceLook = 0;
+    this.#mapFreeBytes = this.#options.mapSizeBytes - liveBytes(this.#environment);
   }
 
   close(): Promise<void> {

@@ -99,7 +99,9 @@ export interface SpoolUsage {
 export interface Spool {
   /**
    * Resolves when the change is on the disk. Rejects when it could not be made durable; the spool then takes no
-   * further change, and `health()` says `failed`: stop the process, and start it again only after a read check.
+   * further change, and `health()` says `failed`: stop the process, and start it again only after a read check (the next
+   * opening does one by itself). A change that cannot be, such as the finish of an entry that does not stand in its
+   * queue, is a bug of the caller: it is refused alone with an assertion, and `health()` stays as it is.
    */
   commit(change: SpoolChange): Promise<void>;
   /** Octets and operations that wait to be committed; the queue's back-pressure looks at it. */

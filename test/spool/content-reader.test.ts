@@ -60,6 +60,14 @@ async function story(): Promise<void> {
     }
     t.equal(wrong, 0, "every message was seen at once, octet for octet");
     t.ok((sizes[119] as number) <= (sizes[20] as number) * 1.5, `${sizes[20]} to ${sizes[119]} octets of file`);
+    const asleepBytes = spool.usage().fileBytes;
+    for (let number = 200; number < 280; number++) {
+      const accept = acceptOf(number, { content: patternOf(100_000, number) });
+      await spool.commit([accept]);
+      const [entry] = accept.entries;
+      if (entry !== undefined) await spool.commit([finishOf(entry)]);
+    }
+    t.ok(spool.usage().fileBytes <= asleepBytes * 1.5, `${asleepBytes} to ${spool.usage().fileBytes} while it sleeps`);
     Atomics.store(desk, 1, -1);
     Atomics.store(desk, 0, 121);
     Atomics.notify(desk, 0);

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { test } from "tap";
 import { ballastBytes, DiskWatch } from "../../src/spool/disk-watch.ts";
 import { silentLog } from "../../src/telemetry/log.ts";
-import { acceptOf } from "../contract/spool-fixture.ts";
+import { acceptOf, finishOf, patternOf } from "../contract/spool-fixture.ts";
 import { SimClock } from "../support/sim-clock.ts";
 import { openTestSpool } from "./lmdb-fixture.ts";
 
@@ -78,5 +78,28 @@ test("a slow commit makes the spool slow for a while, not for ever", async (t) =
   await clock.advance(10_000);
   kinds.push(spool.health().kind);
   t.same(kinds, ["slow", "ok"]);
+  await spool.close();
+});
+
+test("new mail stops before the map is full, and what is there can still be dropped", async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), "spool-"));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  const clock = new SimClock();
+  const mapSizeBytes = 8 * 1024 * 1024;
+  const spool = await openTestSpool(join(folder, "0"), { clock, mapSizeBytes });
+  const accepts: ReturnType<typeof acceptOf>[] = [];
+  while (spool.health().kind === "ok" && accepts.length < 1_000) {
+    const accept = acceptOf(accepts.length, { content: patternOf(50_000, accepts.length) });
+    await spool.commit([accept]);
+    accepts.push(accept);
+  }
+  t.equal(spool.health().kind, "low-space");
+  t.ok(accepts.length > 100 && accepts.length < 160, `${accepts.length} messages of 50 kB in 8 MiB`);
+  for (const { entries } of accepts) for (const entry of entries) await spool.commit([finishOf(entry)]);
+  for (let look = 0; look < 100 && spool.health().kind !== "ok"; look++) {
+    await clock.advance(1_000);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  t.equal(spool.health().kind, "ok");
   await spool.close();
 });
