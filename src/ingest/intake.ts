@@ -1,7 +1,6 @@
 // The one path from collected content to a submission: header fields read once, ours taken out and added, the stream
 // chosen. Both doors (SMTP, and later HTTP) take it.
 
-import { createHash } from "node:crypto";
 import type { Config, UserConfig } from "../config/config.ts";
 import type { Envelope, Recipient } from "../core/envelope.ts";
 import type { QueueId } from "../core/ids.ts";
@@ -137,7 +136,6 @@ export function makeSubmission(content: Content, facts: IntakeFacts): IntakeResu
       sessionId: facts.sessionId,
       remote: { name: facts.helo ?? "", address: facts.remoteAddress },
       idempotencyKey: labels.idempotencyKey,
-      submittedDigest: labels.idempotencyKey === undefined ? undefined : digestOf(content.chunks),
     },
   };
 }
@@ -279,13 +277,6 @@ function onlyRecipient(recipients: readonly Recipient[], smtpUtf8: boolean): str
 function hasOctetAbove127(head: Buffer, end: number): boolean {
   for (let at = 0; at < end; at++) if ((head[at] as number) > 127) return true;
   return false;
-}
-
-/** Of what was submitted, before our fields: a message sent again has the same one. */
-function digestOf(chunks: readonly Buffer[]): string {
-  const hash = createHash("sha256");
-  for (const chunk of chunks) hash.update(chunk);
-  return hash.digest("hex");
 }
 
 export function headerSectionTooLong(facts: Pick<IntakeFacts, "headerSectionBytesMax">): string {

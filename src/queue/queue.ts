@@ -26,11 +26,6 @@ export interface Submission {
   readonly sessionId: string;
   readonly remote: { readonly name: string; readonly address: string };
   readonly idempotencyKey: string | undefined;
-  /**
-   * SHA-256 (hexadecimal) of the content as submitted, before our own fields, which differ at each try. Set with an
-   * idempotency key only: it is what tells "the same message" from another one.
-   */
-  readonly submittedDigest?: string | undefined;
 }
 
 export type AcceptResult =
