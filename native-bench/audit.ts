@@ -177,6 +177,19 @@ export function causeOf(duplicate: Duplicate, kills: readonly number[], windowMs
   return cause;
 }
 
+/** How long before the kill that explains it a copy's 250 had left, at most; 0 where it left after, or never. */
+export function answeredBeforeKillMs(duplicate: Duplicate, kills: readonly number[]): number {
+  const copies = [...duplicate.copies].sort((one, other) => one.dotAt - other.dotAt);
+  let longest = 0;
+  for (const [i, { dotAt, repliedAt }] of copies.entries()) {
+    const next = copies[i + 1];
+    if (next === undefined || repliedAt === undefined) continue;
+    const spans = kills.filter((at) => at >= dotAt && at <= next.dotAt).map((at) => at - repliedAt);
+    if (spans.length > 0) longest = Math.max(longest, Math.min(...spans));
+  }
+  return longest;
+}
+
 function latencyOf(spans: number[]): Latency {
   spans.sort((one, other) => one - other);
   const at = (share: number): number => spans[Math.min(spans.length - 1, Math.floor(spans.length * share))] ?? 0;

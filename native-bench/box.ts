@@ -25,8 +25,8 @@ export interface BoxPlan {
   readonly operators: readonly OperatorSetup[];
   readonly zone: Readonly<Record<string, ZoneEntry>>;
   readonly seed: number;
-  /** Takes the ports that the template names, where they are free. */
-  readonly usualPorts: boolean;
+  /** Takes the ports that the template names, where they are free; otherwise any. */
+  readonly usualPorts?: boolean | undefined;
   readonly samplesMax?: number | undefined;
 }
 
@@ -92,14 +92,14 @@ export class Box implements AsyncDisposable {
     try {
       const bound = await internet.call("start", {
         operators: plan.operators,
-        smtpPort: plan.usualPorts ? ports.delivery : 0,
+        smtpPort: plan.usualPorts === true ? ports.delivery : 0,
         dnsHost: "127.0.0.1",
-        dnsPort: plan.usualPorts ? ports.dns : 0,
+        dnsPort: plan.usualPorts === true ? ports.dns : 0,
         zone: plan.zone,
         seed: plan.seed,
         samplesMax: plan.samplesMax,
       });
-      const preferred = plan.usualPorts ? ports : undefined;
+      const preferred = plan.usualPorts === true ? ports : undefined;
       const places: RunPlaces = {
         submission: `127.0.0.1:${await freePort(preferred?.submission)}`,
         admin: `127.0.0.1:${await freePort(preferred?.admin)}`,

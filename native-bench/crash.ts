@@ -8,7 +8,7 @@ import { spawnSync } from "node:child_process";
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { causeOf, type Duplicate } from "./audit.ts";
+import { answeredBeforeKillMs, causeOf, type Duplicate } from "./audit.ts";
 import { Box, endOnSignals } from "./box.ts";
 import { epochMs, pause } from "./clock.ts";
 import { type PosternEnd, type PosternProcess, repositoryRoot } from "./postern-process.ts";
@@ -51,6 +51,8 @@ interface Report {
   readonly lost: number;
   readonly duplicatesExplained: number;
   readonly duplicatesUnexplained: number;
+  /** Of the explained ones: how long before the kill a 250 had left at most. It must be well below the window. */
+  readonly answeredBeforeKillMaxMs: number;
   readonly damaged: number;
   readonly bouncesUnwarranted: number;
   readonly eventRepeats: number;
@@ -73,6 +75,7 @@ const momentMsMax = 900;
 const aimedTimeoutMs = 1_500;
 const aimedShare = 0.4;
 const aimedCountMax = 60;
+/** How long an outcome may take from the receiver's 250 to the disk. */
 const uncertainOutcomeMs = 500;
 const runId = "crash";
 
@@ -292,6 +295,7 @@ async function audit(
   const { accepted, delivered, bounced, open } = box.audit.tally();
   const duplicates = box.audit.duplicates();
   const unexplained = duplicates.filter((one) => causeOf(one, kills, options.windowMs) === "unexplained");
+  const explained = duplicates.filter((one) => !unexplained.includes(one));
   const problems = [...drainProblems];
   for (const { queueId, recipient } of box.audit.open().slice(0, 10)) problems.push(`lost: ${queueId} to ${recipient}`);
   for (const one of unexplained.slice(0, 10)) problems.push(describeDuplicate(one, kills));
@@ -312,8 +316,9 @@ async function audit(
     bounced,
     uncertain: (await box.uncertain(runId)).length,
     lost: open,
-    duplicatesExplained: duplicates.length - unexplained.length,
+    duplicatesExplained: explained.length,
     duplicatesUnexplained: unexplained.length,
+    answeredBeforeKillMaxMs: Math.max(0, ...explained.map((one) => answeredBeforeKillMs(one, kills))),
     damaged,
     bouncesUnwarranted: bounced,
     eventRepeats: box.eventRepeats,
@@ -349,7 +354,7 @@ function reportText(report: Report): string {
     `  accepted                ${report.accepted} recipients with a 250, and ${report.uncertain} messages whose 250 never came`,
     `  delivered               ${report.delivered}`,
     `  lost                    ${report.lost}`,
-    `  duplicates explained    ${report.duplicatesExplained}   (a final dot was in flight at a kill, RFC 1047)`,
+    `  duplicates explained    ${report.duplicatesExplained}   (a final dot was in flight at a kill, RFC 1047; longest from 250 to kill ${report.answeredBeforeKillMaxMs.toFixed(0)} ms)`,
     `  duplicates unexplained  ${report.duplicatesUnexplained}`,
     `  bodies changed          ${report.damaged}`,
     `  delivery log            ${report.eventRepeats} events repeated, ${report.eventsDamaged} lines damaged`,

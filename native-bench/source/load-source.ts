@@ -9,7 +9,7 @@ import { SourceSession } from "./source-session.ts";
 /** A message refused with 4yz is offered again after this wait, so many times. */
 const refusedWaitMs = 100;
 const refusalsMax = 300;
-const reconnectWaitMs = 25;
+const reconnectWaitMs = 50;
 /** Without a single session in this time the run fails. */
 const connectPatienceMs = 60_000;
 /** Messages that could not leave at their time are not made up for beyond this. */

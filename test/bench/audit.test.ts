@@ -1,7 +1,7 @@
 // The audit: what counts as lost, as delivered twice, and what explains it.
 
 import { test } from "tap";
-import { Audit, causeOf } from "../../native-bench/audit.ts";
+import { Audit, answeredBeforeKillMs, causeOf } from "../../native-bench/audit.ts";
 import type { Receipt } from "../../native-bench/sink/ledger.ts";
 import type { Acknowledgement } from "../../native-bench/source/load-plan.ts";
 
@@ -62,6 +62,17 @@ test("a kill explains the copy whose 250 it cut off, and no other", async (t) =>
   t.equal(causeOf(duplicate(1_200), [], 100), "unexplained");
   t.equal(causeOf(duplicate(undefined), [], 100), "reply-lost");
   t.equal(causeOf(duplicate(1_450, 1_460), [1_500], 100), "unexplained", "the second copy came before the kill");
+});
+
+test("the time from a 250 to the kill that explains the next copy is measured", async (t) => {
+  const spanOf = (firstReply: number | undefined): number =>
+    answeredBeforeKillMs(
+      { benchId: "b", recipient: "r", copies: [received(1, 1_000, firstReply), received(1, 5_000, 5_001)] },
+      [1_500, 9_000],
+    );
+  t.equal(spanOf(1_450), 50);
+  t.equal(spanOf(1_600), 0, "written to a dead peer");
+  t.equal(spanOf(undefined), 0);
 });
 
 test("each copy after the first needs its own explanation", async (t) => {
