@@ -14,7 +14,7 @@ import { type Extensions, noExtensions, parseExtensions } from "../smtp/extensio
 import type { Log } from "../telemetry/log.ts";
 import type { ConnectionSpec } from "./delivery.ts";
 import { sessionTimeouts } from "./timeouts.ts";
-import type { Peer } from "./transaction.ts";
+import type { Peer } from "./workload.ts";
 
 /** Addresses tried before a plan counts as out of reach. RFC 5321 section 5.1 asks for at least two. */
 export const addressesTriedMax = 8;

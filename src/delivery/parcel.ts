@@ -1,5 +1,6 @@
 // Work under way: which recipients have their outcome, and the transactions that it takes.
 
+import { assert } from "../core/assert.ts";
 import type { Outcome } from "../core/outcome.ts";
 import type { Instant, Millis } from "../core/time.ts";
 import { type Command, command } from "../smtp/client-session.ts";
@@ -79,7 +80,7 @@ export function transactionOf(
     mail: command("mail", mailLine(work, extensions)),
     rcpts: positions.map((position) => {
       const recipient = work.entry.recipients[work.pending[position] as number];
-      if (recipient === undefined) throw new Error("assertion failed: a pending index lies outside of its entry");
+      assert(recipient !== undefined, "a pending index lies outside of its entry");
       return command("rcpt", rcptLine(recipient, extensions));
     }),
     data: byChunks ? undefined : command("data", "DATA"),

