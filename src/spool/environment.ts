@@ -95,9 +95,10 @@ function openTrees(path: string, root: RootDatabase<Buffer, Buffer>): Environmen
   return { path, root, ...trees };
 }
 
-const pageBytes = 4096;
+const commonPageBytes = 4096;
 const pageHeadBytes = 24;
 const metaMagic = 0xbeefc0de;
+const metaBytes = 136;
 /** The newest meta page may count pages that its transaction took and freed again without writing them. */
 const unwrittenPagesMax = 64;
 
@@ -112,18 +113,13 @@ export function requireWholeFile(path: string): void {
   const name = join(path, dataFile);
   const file = openSync(name, "r+");
   try {
-    const pages = Buffer.alloc(2 * pageBytes);
-    if (readSync(file, pages, 0, pages.length, 0) < pages.length) throw new Error(`${name} is cut off`);
-    let newest = -1n;
-    let lastPage = 0;
-    for (const at of [pageHeadBytes, pageBytes + pageHeadBytes]) {
-      if (pages.readUInt32LE(at) !== metaMagic || pages.readUInt32LE(at + 24) !== pageBytes) continue;
-      const transaction = pages.readBigUInt64LE(at + 128);
-      if (transaction <= newest) continue;
-      newest = transaction;
-      lastPage = Number(pages.readBigUInt64LE(at + 120));
-    }
-    if (newest < 0n) throw new Error(`${name} is no LMDB file of ${pageBytes}-octet pages`);
+    const first = readMeta(file, 0);
+    // Pages are as large as the system's were when the file was made.
+    const pageBytes = first?.pageBytes ?? commonPageBytes;
+    const second = readMeta(file, pageBytes);
+    if (first === undefined && second === undefined) throw new Error(`${name} is cut off or no LMDB file`);
+    const isSecond = second !== undefined && second.transaction > (first?.transaction ?? -1n);
+    const lastPage = (isSecond ? second : first)?.lastPage ?? 0;
     const size = fstatSync(file).size;
     const needed = (lastPage + 1) * pageBytes;
     if (size >= needed) return;
@@ -134,6 +130,25 @@ export function requireWholeFile(path: string): void {
   } finally {
     closeSync(file);
   }
+}
+
+interface MetaPage {
+  readonly pageBytes: number;
+  readonly lastPage: number;
+  readonly transaction: bigint;
+}
+
+/** The meta page at this place of the file; undefined when there is none. */
+function readMeta(file: number, at: number): MetaPage | undefined {
+  const page = Buffer.alloc(pageHeadBytes + metaBytes);
+  if (readSync(file, page, 0, page.length, at) < page.length) return undefined;
+  const meta = page.subarray(pageHeadBytes);
+  if (meta.readUInt32LE(0) !== metaMagic) return undefined;
+  return {
+    pageBytes: meta.readUInt32LE(24),
+    lastPage: Number(meta.readBigUInt64LE(120)),
+    transaction: meta.readBigUInt64LE(128),
+  };
 }
 
 /** What a look at one record found. Those who read add to whom it belongs. */
