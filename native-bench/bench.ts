@@ -86,7 +86,6 @@ const loading = box.load({
   stream: undefined,
   dotLines: false,
   seed: 1,
-  usualPorts: false,
 });
 let residentMax = 0;
 const wanted = scenario.messages * scenario.recipientsPerMessage;

@@ -21,3 +21,16 @@ export function cpuOf(pid: number): Cpu {
 export function residentBytes(pid: number): number {
   return Number(readFileSync(`/proc/${pid}/statm`, "utf8").split(" ")[1]) * pageBytes;
 }
+
+export interface Resident {
+  /** Private memory: what the process itself needs. */
+  readonly anonymousMiB: number;
+  /** Pages of mapped files (the spool), which the system takes back when it needs them. */
+  readonly fileMiB: number;
+}
+
+export function residentParts(pid: number): Resident {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  const mib = (field: string): number => Number(new RegExp(`^${field}:\\s+(\\d+)`, "m").exec(status)?.[1] ?? 0) / 1024;
+  return { anonymousMiB: mib("RssAnon"), fileMiB: mib("RssFile") };
+}

@@ -6,7 +6,7 @@ import { domainsOf, operatorsOf, senderDomain, zoneOf } from "./bench-world.ts";
 import { Box } from "./box.ts";
 import { epochMs, pause } from "./clock.ts";
 import { repositoryRoot } from "./postern-process.ts";
-import { residentBytes } from "./process-usage.ts";
+import { type Resident, residentBytes, residentParts } from "./process-usage.ts";
 import { type Override, writeRunConfig } from "./run-config.ts";
 import type { Scenario } from "./scenario/scenario.ts";
 import type { Receipt } from "./sink/ledger.ts";
@@ -24,7 +24,9 @@ export interface RestartReport {
   readonly firstDeliverySeconds: number;
   /** Just after the first delivery, and at most until the queue was empty. */
   readonly residentMiBAtFirst: number;
+  readonly residentPartsAtFirst: Resident;
   readonly residentMiBMax: number;
+  readonly residentPartsAtEnd: Resident;
   readonly drainSeconds: number;
   readonly lost: number;
   readonly duplicates: number;
@@ -82,6 +84,7 @@ export async function runRestart(scenario: Scenario): Promise<RestartReport> {
   while ((await box.counts()).receipts === before && epochMs() - startedAt < readyTimeoutMs) await pause(10);
   const firstDeliverySeconds = (epochMs() - startedAt) / 1000;
   const residentAtFirst = residentBytes(second.pid);
+  const residentPartsAtFirst = residentParts(second.pid);
   let residentMax = residentAtFirst;
   const wanted = scenario.messages * scenario.recipientsPerMessage;
   for (;;) {
@@ -100,7 +103,9 @@ export async function runRestart(scenario: Scenario): Promise<RestartReport> {
     readySeconds: await ready,
     firstDeliverySeconds,
     residentMiBAtFirst: residentAtFirst / 1024 / 1024,
+    residentPartsAtFirst,
     residentMiBMax: residentMax / 1024 / 1024,
+    residentPartsAtEnd: residentParts(second.pid),
     drainSeconds,
     lost: box.audit.open().length,
     duplicates: box.audit.duplicates().length,
