@@ -76,7 +76,7 @@ const aimedTimeoutMs = 1_500;
 const aimedShare = 0.4;
 const aimedCountMax = 60;
 /** How long an outcome may take from the receiver's 250 to the disk. */
-const uncertainOutcomeMs = 500;
+const uncertainOutcomeMs = 250;
 const runId = "crash";
 
 function crashOptions(): CrashOptions {
