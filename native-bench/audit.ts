@@ -134,7 +134,7 @@ export class Audit {
   }
 
   /** From the sender's 250 to the receiver's, for the recipients delivered so far. */
-  latency(accepts: (promised: { readonly stream: string | undefined }) => boolean): Latency {
+  latency(accepts: (promised: Pick<Promised, "stream" | "queueId" | "recipient">) => boolean): Latency {
     const spans: number[] = [];
     for (const promised of this.#promised.values()) {
       const copy = promised.copies.find(answered);
