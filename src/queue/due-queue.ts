@@ -12,6 +12,8 @@ import { Heap } from "./heap.ts";
 
 /** Places read from the disk at once. */
 export const windowMax = 64;
+/** Places read the first time: after a restart every queue is looked at, and most of them have to wait anyway. */
+const firstReadMax = 8;
 /** The window may grow to this by new mail before its far end is left to the disk again. */
 const windowGrowthMax = 4 * windowMax;
 
@@ -36,6 +38,8 @@ export class DueQueue {
   /** Places after this one are on the disk only; undefined: the window holds all there is. */
   #diskAfter: QueuePosition | undefined;
   #onDisk: boolean;
+  #readMax = firstReadMax;
+  #readMax = firstReadMax;
 
   /** `onDisk`: the disk holds places that this object has not seen (a queue found at start). */
   constructor(name: QueueName, scan: ScanQueue, onDisk: boolean) {
@@ -114,9 +118,11 @@ export class DueQueue {
 
   #refill(): void {
     while (this.#window.size === 0 && this.#onDisk) {
-      const found = this.#scan(this.name, this.#diskAfter, windowMax);
+      const limit = this.#readMax;
+      this.#readMax = windowMax;
+      const found = this.#scan(this.name, this.#diskAfter, limit);
       const last = found.at(-1);
-      this.#onDisk = found.length === windowMax && last !== undefined && last.dueAt !== heldInstant;
+      this.#onDisk = found.length === limit && last !== undefined && last.dueAt !== heldInstant;
       this.#diskAfter = this.#onDisk ? last : undefined;
       for (const position of found) {
         if (position.dueAt !== heldInstant) this.#push(position);
