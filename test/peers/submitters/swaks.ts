@@ -1,0 +1,29 @@
+// swaks, the Swiss Army Knife for SMTP.
+
+import type { Submitter } from "../peer.ts";
+import { hasProgram } from "../processes.ts";
+import { submitEach } from "./batch.ts";
+
+export const swaks: Submitter = {
+  name: "swaks",
+  package: "swaks",
+  share: 1,
+  smtpUtf8: false,
+  recipientsMax: 100,
+  lineBytesMax: 30_000,
+  // It takes a last line that is a dot for the end of DATA.
+  adapt: (body) =>
+    body.subarray(-5).toString("latin1") === "\r\n.\r\n" ? Buffer.concat([body, Buffer.from("x\r\n")]) : body,
+  isInstalled: () => hasProgram("swaks"),
+  submit: (messages, place) =>
+    submitEach(messages, place, {
+      lastLine: "open",
+      command: ({ reversePath, forwardPaths }, file) => ({
+        command: "swaks",
+        args: [
+          ...["--server", `${place.host}:${place.port}`, "--helo", "swaks.rsa.test", "--silent", "2"],
+          ...["--from", reversePath, "--to", forwardPaths.join(","), "--data", `@${file}`],
+        ],
+      }),
+    }),
+};
