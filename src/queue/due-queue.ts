@@ -39,7 +39,6 @@ export class DueQueue {
   #diskAfter: QueuePosition | undefined;
   #onDisk: boolean;
   #readMax = firstReadMax;
-  #readMax = firstReadMax;
 
   /** `onDisk`: the disk holds places that this object has not seen (a queue found at start). */
   constructor(name: QueueName, scan: ScanQueue, onDisk: boolean) {
