@@ -102,10 +102,10 @@ export class DueQueue {
     this.#known.delete(placeKey(queueId, entryNo));
   }
 
-  /** Puts a claimed place back where it was, since nothing happened to it. */
+  /** Puts a claimed place back where it was, since nothing happened to it: one behind the window stays on the disk. */
   putBack(position: QueuePosition): void {
     this.release(position.queueId, position.entryNo);
-    this.#push(position);
+    this.insert(position);
   }
 
   #push(position: QueuePosition): void {
