@@ -38,9 +38,13 @@ export interface Loaded {
 
 export interface DispatcherOwner {
   readonly config: Config;
+  /** The spool failed: what is sent now could not be recorded any more. */
+  readonly failed: boolean;
   readonly settlements: Settlements;
   readonly events: EventWriter;
   readonly holds: Holds;
+  /** Events were committed that belong to no message. */
+  noted(): void;
   /** The message and the entry of a claimed place. Throws DamagedRecordError. */
   load(position: QueuePosition): Loaded | undefined;
   /** Nothing waits in the queue any more. */
@@ -81,10 +85,12 @@ export class Dispatcher implements LaneOwner {
       site.limits = limitsFor(site.name, config.sites);
       for (const [source, lane] of site.lanes) {
         lane.setLimits(site.limits);
-        if (!config.sources.has(source)) lane.stop();
+        lane.setSource(config.sources.get(source));
+        if (!config.sources.has(source)) this.quiet(lane);
       }
       for (const queue of site.clear()) site.enlist(queue, this.#stream(queue.name.stream).name);
       this.#fillSite(site);
+      for (const lane of site.lanes.values()) lane.kick();
     }
   }
 
@@ -215,8 +221,14 @@ export class Dispatcher implements LaneOwner {
     const until = now + suspensionMs(failures);
     queue.phase = { kind: "backoff", until, failures, because: describeFault(fault) };
     this.#wakeList.set(queue, until);
-    const head = queue.due.takeDue(now);
-    if (head !== undefined) this.#settleWithoutSession(queue, head, { kind: "transient", at: now, fault });
+    for (let ended = 0; ended < refusalsAtOnceMax; ended++) {
+      const head = queue.due.takeDue(now);
+      if (head === undefined) return;
+      if (this.#settleWithoutSession(queue, head, { kind: "transient", at: now, fault }) !== "expired") return;
+    }
+    // There may be more that has expired: it is not to wait for as many lookups.
+    queue.phase = { kind: "backoff", until: now, failures: failures - 1, because: describeFault(fault) };
+    this.#wakeList.set(queue, now);
   }
 
   /** The domain takes no mail: what is due for it fails. */
@@ -231,11 +243,11 @@ export class Dispatcher implements LaneOwner {
     if (queue.due.headDueAt() !== undefined) this.#wakeList.set(queue, now);
   }
 
-  #settleWithoutSession(queue: Waiting, position: QueuePosition, outcome: Outcome): void {
+  #settleWithoutSession(queue: Waiting, position: QueuePosition, outcome: Outcome): "charged" | "expired" | "damaged" {
     const loaded = this.#load(queue, position);
-    if (loaded === undefined) return;
+    if (loaded === undefined) return "damaged";
     const { message, entry } = loaded;
-    if (this.#endIfExpired(queue, position, message, entry)) return;
+    if (this.#endIfExpired(queue, position, message, entry)) return "expired";
     const pending = pendingIndexes(entry);
     this.#owner.settlements.attempted({
       queue,
@@ -253,6 +265,7 @@ export class Dispatcher implements LaneOwner {
       },
       cancelledBy: undefined,
     });
+    return "charged";
   }
 
   // ---- taking turns
@@ -275,35 +288,41 @@ export class Dispatcher implements LaneOwner {
     site.filling = true;
     // Real-time streams first: batch mail gets what they leave.
     for (const streamClass of ["realtime", "batch"] as const) {
-      const blocked = new Set<StreamName>();
-      for (;;) {
-        const stream = this.#turns.get(streamClass)?.next((name) => site.rings.has(name) && !blocked.has(name));
-        if (stream === undefined) break;
-        if (!this.#dispatchOne(site, stream)) blocked.add(stream);
+      // Halted may come true on the way: what expired is settled here. A turn is only given to who can use it, so that
+      // nobody's share is lost to a full lane.
+      while (!this.halted) {
+        const turn = this.#turns.get(streamClass)?.next((name) => site.rings.has(name) && this.#hasRoom(site, name));
+        if (turn === undefined) break;
+        this.#dispatchOne(site, turn);
       }
     }
     site.filling = false;
     this.#kickTouched();
   }
 
-  /** One message of the stream's next queue to a lane. False when no lane of the stream's pool has room. */
-  #dispatchOne(site: Site, streamName: StreamName): boolean {
+  /** One message of the stream's next queue to a lane; a lane of its pool has room. */
+  #dispatchOne(site: Site, streamName: StreamName): void {
     const queue = site.turn(streamName);
-    if (queue === undefined) return false;
+    assert(queue !== undefined, "a stream that has its turn has a queue");
     const now = this.#ports.clock.now();
     const head = queue.due.headDueAt();
     if (head === undefined || head > now || queue.plan === undefined || queue.plan.until <= now) {
       site.remove(queue);
       queue.phase = { kind: "idle" };
       this.schedule(queue);
-      return true;
+      return;
     }
     const stream = this.#stream(streamName);
     const source = this.#router.pick(stream.pool, (name) => this.#room(site, name, stream.class) > 0);
-    if (source === undefined) return false;
+    assert(source !== undefined, "a lane of the stream's pool has room");
     const position = queue.due.takeDue(now);
     if (position !== undefined) this.#prepare(queue, position, this.#lane(site, source));
-    return true;
+  }
+
+  #hasRoom(site: Site, streamName: StreamName): boolean {
+    const stream = this.#stream(streamName);
+    const members = this.#owner.config.pools.get(stream.pool)?.members ?? [];
+    return members.some(({ source }) => this.#room(site, source, stream.class) > 0);
   }
 
   #room(site: Site, source: SourceName, streamClass: "realtime" | "batch"): number {
@@ -348,6 +367,7 @@ export class Dispatcher implements LaneOwner {
         lane.unreserve();
         if (error instanceof DamagedRecordError) {
           this.#owner.settlements.quarantine(queue, position, message.queueId, error.message);
+          this.fill(lane);
           return;
         }
         this.#ports.log.error(
@@ -356,6 +376,8 @@ export class Dispatcher implements LaneOwner {
         );
         const fault: Fault = { kind: "policy", rule: "signing", message: `cannot be signed: ${String(error)}` };
         this.#settleWithoutSession(queue, position, { kind: "transient", at: this.#ports.clock.now(), fault });
+        // The room that it had is free again, and no connection may be there to ask.
+        this.fill(lane);
       },
     );
   }
@@ -439,7 +461,7 @@ export class Dispatcher implements LaneOwner {
   }
 
   get halted(): boolean {
-    return this.#stopping || this.#owner.settlements.congested;
+    return this.#stopping || this.#owner.failed || this.#owner.settlements.congested;
   }
 
   sessionId(): string {
@@ -450,6 +472,27 @@ export class Dispatcher implements LaneOwner {
   fill(lane: Lane): void {
     const site = this.#sites.get(lane.name.site);
     if (site !== undefined) this.#fillSite(site);
+  }
+
+  mayStart({ cancelledBy, message, entry, queue }: QueuedWork): boolean {
+    if (cancelledBy !== undefined || this.#ports.clock.now() >= message.expiresAt) return false;
+    const { holds } = this.#owner;
+    return holds.isEmpty || (holds.ofQueue(queue.name) === undefined && holds.ofMessage(message, entry) === undefined);
+  }
+
+  turnBack(work: QueuedWork): void {
+    const { queue, position, message, entry, cancelledBy } = work;
+    const { settlements, holds } = this.#owner;
+    if (cancelledBy === undefined && holds.ofQueue(queue.name) !== undefined) {
+      this.giveBack([work]);
+      return;
+    }
+    this.#inFlight.delete(placeKey(position.queueId, position.entryNo));
+    if (cancelledBy !== undefined) {
+      void settlements.ended(queue, position, message, entry, { kind: "cancelled", by: cancelledBy });
+    } else if (!this.#endIfExpired(queue, position, message, entry)) {
+      void settlements.moved(queue, position, { ...entry, dueAt: heldInstant });
+    }
   }
 
   settled(lane: Lane, work: QueuedWork, result: Extract<WorkResult, { kind: "attempted" }>): void {
@@ -508,7 +551,12 @@ export class Dispatcher implements LaneOwner {
       this.#inFlight.delete(placeKey(work.position.queueId, work.position.entryNo));
       work.queue.due.putBack(work.position);
     }
-    for (const queue of new Set(works.map((work) => work.queue))) this.schedule(queue);
+    for (const queue of new Set(works.map((work) => work.queue))) {
+      // In its site's ring already: another lane may have room for it, and need not be busy to ask.
+      const site = queue.phase.kind === "contending" ? this.#siteOf(queue.plan) : undefined;
+      if (site === undefined) this.schedule(queue);
+      else this.#fillSite(site);
+    }
   }
 
   suspended(lane: Lane, fault: Fault, forMs: Millis): void {
@@ -554,7 +602,10 @@ export class Dispatcher implements LaneOwner {
     fields: { readonly reason?: string; readonly until?: Instant },
   ): void {
     const line = this.#owner.events.line(kind, { ...lane.name, ...fields });
-    this.#ports.spool.commit([{ kind: "events", lines: line }]).catch((error: Error) => this.#ports.fatal(error));
+    this.#ports.spool.commit([{ kind: "events", lines: line }]).then(
+      () => this.#owner.noted(),
+      (error: Error) => this.#ports.fatal(error),
+    );
   }
 
   #siteOf(plan: MxPlan | undefined): Site | undefined {
@@ -570,7 +621,10 @@ export class Dispatcher implements LaneOwner {
 
   #armSweep(): void {
     this.#sweep = this.#ports.clock.after(sweepMs, () => {
-      for (const site of this.#sites.values()) for (const lane of site.lanes.values()) this.quiet(lane);
+      for (const site of this.#sites.values()) {
+        for (const lane of site.lanes.values()) this.quiet(lane);
+        if (site.lanes.size === 0 && site.rings.size === 0) this.#sites.delete(site.name);
+      }
       this.#armSweep();
     });
   }

@@ -10,6 +10,10 @@ export class Holds {
     for (const record of records) this.#records.set(record.id, record);
   }
 
+  get isEmpty(): boolean {
+    return this.#records.size === 0;
+  }
+
   get all(): HoldRecord[] {
     return [...this.#records.values()];
   }

@@ -5,7 +5,7 @@
 
 import type { SourceConfig } from "../config/config.ts";
 import { assertNever } from "../core/assert.ts";
-import type { Fault } from "../core/outcome.ts";
+import type { Fault, Outcome } from "../core/outcome.ts";
 import type { Exchanger, Lane as LaneName } from "../core/plan.ts";
 import { formatReply } from "../core/reply.ts";
 import type { Clock, Instant, Millis, Timer } from "../core/time.ts";
@@ -35,6 +35,10 @@ export interface LaneOwner {
   readonly halted: boolean;
   /** Offers work for the lane's site; what can be had at once is pushed before it returns. */
   fill(lane: Lane): void;
+  /** Whether work that waited for its slot may still go: it may have expired, or an operator stopped it. */
+  mayStart(work: QueuedWork): boolean;
+  /** Takes work back that may not start any more. */
+  turnBack(work: QueuedWork): void;
   settled(lane: Lane, work: QueuedWork, result: Extract<WorkResult, { kind: "attempted" }>): void;
   /** One attempt was made for `work` and reached no session. */
   unreachable(lane: Lane, work: QueuedWork, fault: Fault, remote: Remote | undefined): void;
@@ -65,13 +69,16 @@ interface Session {
   readonly group: Group;
   connection: LaneConnection | undefined;
   open: boolean;
-  delivered: number;
+  /** Whether the peer took a message for anybody over it. */
+  carried: boolean;
 }
 
 export class Lane {
   readonly name: LaneName;
   readonly #owner: LaneOwner;
-  readonly #source: SourceConfig;
+  #source: SourceConfig;
+  /** The config knows the source no longer: what is under way is finished, and nothing is begun. */
+  #ended = false;
   readonly #groups = new Map<string, Group>();
   readonly #rate: RateGovernor;
   readonly #connectionRate: RateGovernor;
@@ -99,13 +106,25 @@ export class Lane {
 
   setLimits(limits: EffectiveLimits): void {
     this.#limits = limits;
-    this.#rate.setRate(limits.rate);
-    this.#connectionRate.setRate(limits.connectionRate);
+    const nowMs = this.#owner.clock.monotonicMs();
+    this.#rate.setRate(limits.rate, nowMs);
+    this.#connectionRate.setRate(limits.connectionRate, nowMs);
+  }
+
+  /** The source as the config has it now; undefined when it has it no longer. */
+  setSource(source: SourceConfig | undefined): void {
+    this.#ended = source === undefined;
+    if (source !== undefined && source.address === this.#source.address && source.ehlo === this.#source.ehlo) return;
+    if (source === undefined) {
+      this.#suspension = undefined;
+      this.#owner.giveBack(this.#takeReady());
+    } else this.#source = source;
+    this.#drainSessions();
   }
 
   /** How many more works may be prepared for this lane. Batch leaves a part free, so that real-time mail always fits. */
   room(streamClass: "realtime" | "batch"): number {
-    if (this.#suspension !== undefined) return 0;
+    if (this.#suspension !== undefined || this.#ended) return 0;
     return readyMax(this.#limits, streamClass) - this.#ready - this.#preparing;
   }
 
@@ -120,7 +139,7 @@ export class Lane {
   /** Adds prepared work behind others of its class. Follow with `kick` when the connections may start. */
   push(work: QueuedWork): void {
     this.#preparing--;
-    if (this.#suspension !== undefined || this.#owner.halted) {
+    if (this.#suspension !== undefined || this.#ended || this.#owner.halted) {
       this.#owner.giveBack([work]);
       return;
     }
@@ -153,9 +172,7 @@ export class Lane {
   stop(): void {
     this.#owner.giveBack(this.#takeReady());
     this.#wake?.cancel();
-    for (const group of this.#groups.values()) {
-      for (const session of [...group.sessions]) session.connection?.drain();
-    }
+    this.#drainSessions();
   }
 
   /** Rests the lane. What is ready goes back to its queues, and nothing is lost by it. */
@@ -197,13 +214,10 @@ export class Lane {
 
   /** Nothing is ready, open or remembered here that a new lane would not start with. */
   get isQuiet(): boolean {
+    if (this.#ready > 0 || this.#preparing > 0 || this.#sessions > 0) return false;
+    const nowMs = this.#owner.clock.monotonicMs();
     return (
-      this.#ready === 0 &&
-      this.#preparing === 0 &&
-      this.#sessions === 0 &&
-      this.#owner.clock.monotonicMs() >= this.#forgetAtMs &&
-      this.#rate.isRested(this.#owner.clock.monotonicMs()) &&
-      this.#connectionRate.isRested(this.#owner.clock.monotonicMs())
+      this.#ended || (nowMs >= this.#forgetAtMs && this.#rate.isRested(nowMs) && this.#connectionRate.isRested(nowMs))
     );
   }
 
@@ -241,7 +255,8 @@ export class Lane {
 
   #next(session: Session): QueuedWork | undefined {
     const { group } = session;
-    if (this.#owner.halted || this.#suspension !== undefined) return undefined;
+    if (this.#owner.halted || this.#suspension !== undefined || this.#ended) return undefined;
+    this.#turnBackStale(group);
     if (group.ready.length === 0) this.#owner.fill(this);
     if (group.ready.length === 0) return undefined;
     const admission = this.#rate.admit(this.#owner.clock.monotonicMs());
@@ -261,18 +276,22 @@ export class Lane {
     switch (result.kind) {
       case "attempted": {
         const failure = result.outcomes.find((outcome) => outcome.kind !== "delivered");
-        if (failure === undefined) session.delivered++;
-        else this.#note(describeFault(failure.fault));
+        if (failure !== undefined) this.#note(describeFault(failure.fault));
+        if (result.outcomes.some((outcome) => outcome.kind === "delivered")) session.carried = true;
         this.#owner.settled(this, work, result);
         // A 421 to a session that has not carried anything yet means: not now. After some mail it only ends the session.
-        const fault = failure?.fault;
-        if (fault?.kind === "reply" && fault.reply.code === 421 && session.delivered === 0) this.suspend(fault);
+        const refusal = result.outcomes.map(closingFault).find((fault) => fault !== undefined);
+        if (refusal === undefined) this.#recovered();
+        else if (!session.carried) this.suspend(refusal);
         return;
       }
       case "returned":
         work.returns++;
-        if (work.returns > returnsMax) this.#owner.unreachable(this, work, result.fault, undefined);
-        else if (this.#suspension !== undefined || this.#owner.halted) this.#owner.giveBack([work]);
+        if (work.returns > returnsMax) {
+          this.#owner.unreachable(this, work, result.fault, undefined);
+          // It may be this message that the peer cannot bear, or any: a rest does no harm to the one and spares the other.
+          if (!session.carried) this.suspend(result.fault);
+        } else if (this.#suspension !== undefined || this.#owner.halted) this.#owner.giveBack([work]);
         else {
           session.group.ready.unshift(work);
           this.#ready++;
@@ -286,10 +305,13 @@ export class Lane {
 
   #opened(session: Session): void {
     session.open = true;
-    if (this.#failures > 0) {
-      this.#failures = 0;
-      this.#owner.resumed(this);
-    }
+  }
+
+  /** The peer answered a transaction. A greeting alone does not count: some peers greet, and then refuse everything. */
+  #recovered(): void {
+    if (this.#failures === 0) return;
+    this.#failures = 0;
+    this.#owner.resumed(this);
   }
 
   #failed(session: Session, fault: Fault, remote: Remote | undefined): void {
@@ -313,7 +335,7 @@ export class Lane {
 
   #closedByPeer(session: Session, fault: Fault): void {
     this.#note(describeFault(fault));
-    if (fault.kind === "reply" && fault.reply.code === 421 && session.delivered === 0) this.suspend(fault);
+    if (fault.kind === "reply" && fault.reply.code === 421 && !session.carried) this.suspend(fault);
   }
 
   #closed(session: Session): void {
@@ -339,7 +361,7 @@ export class Lane {
   }
 
   #open(group: Group, wanted: number): void {
-    if (this.#suspension !== undefined || this.#owner.halted) return;
+    if (this.#suspension !== undefined || this.#ended || this.#owner.halted) return;
     const max = this.#connectionsMax();
     for (let opened = 0; opened < wanted; opened++) {
       if (this.#sessions >= max) {
@@ -356,7 +378,7 @@ export class Lane {
   }
 
   #connect(group: Group): void {
-    const session: Session = { group, connection: undefined, open: false, delivered: 0 };
+    const session: Session = { group, connection: undefined, open: false, carried: false };
     group.sessions.add(session);
     this.#sessions++;
     const feed: LaneFeed = {
@@ -408,6 +430,23 @@ export class Lane {
     return open;
   }
 
+  /** Work may have waited long for its slot. */
+  #turnBackStale(group: Group): void {
+    for (;;) {
+      const head = group.ready[0];
+      if (head === undefined || this.#owner.mayStart(head)) return;
+      group.ready.shift();
+      this.#ready--;
+      this.#owner.turnBack(head);
+    }
+  }
+
+  #drainSessions(): void {
+    for (const group of this.#groups.values()) {
+      for (const session of [...group.sessions]) session.connection?.drain();
+    }
+  }
+
   #takeReady(): QueuedWork[] {
     const taken: QueuedWork[] = [];
     for (const group of this.#groups.values()) taken.push(...group.ready.splice(0));
@@ -433,7 +472,6 @@ export class Lane {
 
   #awake(): void {
     this.#wakeAtMs = Number.POSITIVE_INFINITY;
-    if (this.#owner.halted) return;
     if (this.#suspension !== undefined) {
       const left = this.#suspension.untilMs - this.#owner.clock.monotonicMs();
       if (left > 0) {
@@ -442,6 +480,8 @@ export class Lane {
       }
       this.#suspension = undefined;
     }
+    // Whoever is halted fills and kicks all lanes when it goes on; the suspension is over by then.
+    if (this.#owner.halted) return;
     this.#owner.fill(this);
     this.kick();
     if (this.#sessions === 0 && this.#ready === 0 && this.#preparing === 0) this.#owner.quiet(this);
@@ -452,6 +492,13 @@ export class Lane {
 function readyMax(limits: EffectiveLimits, streamClass: "realtime" | "batch"): number {
   const batch = Math.min(256, Math.max(8, 4 * limits.connectionsMax));
   return streamClass === "batch" ? batch : batch + Math.max(4, limits.connectionsMax);
+}
+
+/** The 421 with which a peer ended the session (RFC 5321 section 3.8), if that is what the outcome came from. */
+function closingFault(outcome: Outcome): Fault | undefined {
+  if (outcome.kind === "delivered") return undefined;
+  const { fault } = outcome;
+  return fault.kind === "reply" && fault.reply.code === 421 ? fault : undefined;
 }
 
 /** A fault of our own host (RFC 5321 knows none): the source's address is gone or has no port left. */

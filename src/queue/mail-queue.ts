@@ -52,6 +52,8 @@ export class MailQueue implements Intake, Operations {
   readonly #queues = new Map<string, Waiting>();
   readonly #fresh = new Map<string, Loaded>();
   readonly #keysInFlight = new Map<string, Promise<AcceptResult>>();
+  /** Queues found at start whose entries are not counted yet. */
+  readonly #uncounted = new Set<Waiting>();
   #config: Config;
   #stopping = false;
   #failed: Error | undefined;
@@ -71,6 +73,10 @@ export class MailQueue implements Intake, Operations {
       get settlements() {
         return queue.#settlements;
       },
+      get failed() {
+        return queue.#failed !== undefined;
+      },
+      noted: () => this.#outbox.signal(),
       events: this.#events,
       holds: this.#holds,
       load: (position: QueuePosition) => this.#load(position),
@@ -82,13 +88,15 @@ export class MailQueue implements Intake, Operations {
     };
     this.#settlements = new Settlements(this.#ports, owner, this.#events, this.#ids);
     this.#dispatcher = new Dispatcher(this.#ports, owner);
-    this.#outbox = new Outbox(ports.clock, ports.spool, ports.sink, ports.log);
+    this.#outbox = new Outbox(ports.clock, ports.spool, ports.sink, ports.log, this.#ports.fatal);
     this.#actions = new Actions({
       ports: this.#ports,
       dispatcher: this.#dispatcher,
       settlements: this.#settlements,
       holds: this.#holds,
       events: this.#events,
+      noted: () => this.#outbox.signal(),
+      unknownRetryMinMs: () => this.#config.delivery.unknownRetryMinMs,
       queueOf: (name) => this.#queueOf(name),
       known: () => this.#queues.values(),
     });
@@ -100,6 +108,7 @@ export class MailQueue implements Intake, Operations {
    */
   start(): void {
     const found = [...this.#ports.spool.queues()].map((name) => this.#queueOf(name, true));
+    for (const queue of found) this.#uncounted.add(queue);
     this.#opened = this.#open(found);
     this.#outbox.signal();
   }
@@ -140,8 +149,10 @@ export class MailQueue implements Intake, Operations {
     if (pressure.kind === "refuse") return { kind: "refused", text: pressure.text };
     if (submission.idempotencyKey === undefined) return this.#accept(submission, undefined);
     const key = `${submission.user ?? ""} ${submission.idempotencyKey}`;
-    // The same key may come twice at one moment: the second waits for what becomes of the first.
-    await this.#keysInFlight.get(key)?.catch(() => undefined);
+    // The same key may come twice at one moment: the second waits for what becomes of the first, and a third for both.
+    for (let first = this.#keysInFlight.get(key); first !== undefined; first = this.#keysInFlight.get(key)) {
+      await first.catch(() => undefined);
+    }
     const digest = digestOf(submission);
     const known = this.#ports.spool.readIdempotency(key);
     if (known !== undefined && known.expiresAt > submission.receivedAt) {
@@ -279,6 +290,8 @@ export class MailQueue implements Intake, Operations {
       queue.entries = this.#ports.spool.countQueue(queue.name);
       // Nearly always one recipient each; the exact number would need every entry read.
       queue.recipients = queue.entries;
+      this.#uncounted.delete(queue);
+      if (queue.entries === 0) this.#dispatcher.schedule(queue);
       counted += queue.entries;
       if (counted < countAtOnceMax) continue;
       counted = 0;
@@ -322,7 +335,8 @@ export class MailQueue implements Intake, Operations {
     queue.due.release(from.queueId, from.entryNo);
     queue.recipients = Math.max(0, queue.recipients - finished);
     if (entry === undefined) queue.entries = Math.max(0, queue.entries - 1);
-    else queue.due.insert(entry);
+    if (queue.entries === 0) queue.recipients = 0;
+    if (entry !== undefined) queue.due.insert(entry);
     this.#outbox.signal();
     this.#dispatcher.schedule(queue);
   }
@@ -355,7 +369,7 @@ export class MailQueue implements Intake, Operations {
   }
 
   #emptied(queue: Waiting): void {
-    if (queue.entries === 0) this.#queues.delete(queueKey(queue.name));
+    if (queue.entries === 0 && !this.#uncounted.has(queue)) this.#queues.delete(queueKey(queue.name));
   }
 
   #fail(error: Error): void {

@@ -16,6 +16,7 @@ export class Outbox {
   readonly #spool: Spool;
   readonly #sink: EventSink;
   readonly #log: Log;
+  readonly #fatal: (error: Error) => void;
   #written = 0;
   #running = false;
   #again = false;
@@ -23,11 +24,12 @@ export class Outbox {
   #failed = false;
   #done: Promise<void> = Promise.resolve();
 
-  constructor(clock: Clock, spool: Spool, sink: EventSink, log: Log) {
+  constructor(clock: Clock, spool: Spool, sink: EventSink, log: Log, fatal: (error: Error) => void) {
     this.#clock = clock;
     this.#spool = spool;
     this.#sink = sink;
     this.#log = log;
+    this.#fatal = fatal;
   }
 
   /** There are committed events. Cheap to call for each commit. */
@@ -72,8 +74,13 @@ export class Outbox {
       if (this.#failed) this.#log.info("the delivery log can be written again");
       this.#failed = false;
       this.#written = last.sequence;
-      // A failed commit is the spool's own fatal error, told to whoever waits for mail; the events are repeated then.
-      await this.#spool.commit([{ kind: "trim-outbox", throughSequence: last.sequence }]).catch(() => undefined);
+      try {
+        await this.#spool.commit([{ kind: "trim-outbox", throughSequence: last.sequence }]);
+      } catch (error) {
+        // The events are repeated by the next process. Nobody else may be waiting for the disk, so it is said here.
+        this.#fatal(error as Error);
+        return;
+      }
       if (batches.length < batchesMax) return;
     }
   }

@@ -61,7 +61,7 @@ export class Settlements {
     return this.#uncommitted >= uncommittedMax;
   }
 
-  /** Resolves when no settlement waits for the disk. */
+  /** Resolves when no settlement waits for the disk, or when the disk failed. */
   async idle(): Promise<void> {
     if (this.#uncommitted === 0) return;
     await new Promise<void>((resolve) => this.#idle.push(resolve));
@@ -74,7 +74,7 @@ export class Settlements {
     const now = this.#ports.clock.now();
     const damaged = outcomes.some((outcome) => isDamage(outcome));
     if (damaged) {
-      this.quarantine(queue, attempt.position, message.queueId, "damaged content");
+      this.quarantine(queue, attempt.position, message.queueId, "damaged content", pending.length);
       return;
     }
     const policy = this.#owner.config.delivery;
@@ -112,7 +112,9 @@ export class Settlements {
     });
     const reports = [
       ...settled.finished.map((index) => this.#report(next.recipients[index] as QueuedRecipient, context)),
-      ...settled.delayed.map((index) => this.#delayReport(next.recipients[index] as QueuedRecipient, message, context)),
+      ...(cancelled === undefined ? settled.delayed : []).map((index) =>
+        this.#delayReport(next.recipients[index] as QueuedRecipient, message, context),
+      ),
     ];
     void this.#commit(queue, attempt.position, message, next, countFinished(entry, next), lines, reports);
   }
@@ -149,12 +151,12 @@ export class Settlements {
     return this.#commit(queue, position, message, next, finished.length, lines, reports);
   }
 
-  /** Takes a damaged message out of the queues; it stays on the disk for a person to look at. */
-  quarantine(queue: Waiting, position: QueuePosition, queueId: string, reason: string): void {
+  /** Takes a damaged message out of the queues; it stays on the disk for a person to look at. `recipients`: if known. */
+  quarantine(queue: Waiting, position: QueuePosition, queueId: string, reason: string, recipients = 1): void {
     this.#ports.log.error({ queueId, reason }, "message quarantined: it will not be sent; see `postern spool check`");
     const at = this.#ports.clock.now();
     void this.#track([{ kind: "quarantine", queueId, reason, at }], () =>
-      this.#owner.moved(queue, position, undefined, 0),
+      this.#owner.moved(queue, position, undefined, recipients),
     );
   }
 
@@ -197,6 +199,7 @@ export class Settlements {
       },
       (error: unknown) => {
         // The claim stays: nothing is tried again by this process, and the next one finds the old state on the disk.
+        for (const resolve of this.#idle.splice(0)) resolve();
         this.#ports.fatal(error instanceof Error ? error : new Error(String(error)));
       },
     );

@@ -51,11 +51,17 @@ export class RateGovernor {
   constructor(table: GovernorTable, rate: Rate) {
     this.#table = table;
     this.#slot = table.take();
-    this.setRate(rate);
+    this.setRate(rate, 0);
   }
 
-  setRate(rate: Rate): void {
+  /** What was taken ahead at the old rate is paid for at the new one, so that a raised limit holds at once. */
+  setRate(rate: Rate, nowMs: Millis): void {
+    const before = this.#intervalMs;
     this.#intervalMs = rate === undefined ? 0 : rate.perMs / rate.count;
+    const aheadMs = this.#table.arrivalMs(this.#slot) - nowMs;
+    if (aheadMs > 0 && before > 0) {
+      this.#table.setArrivalMs(this.#slot, nowMs + (aheadMs * this.#intervalMs) / before);
+    }
     const burst = rate === undefined ? 1 : Math.max(1, Math.floor(burstSpanMs / this.#intervalMs));
     this.#toleranceMs = (burst - 1) * this.#intervalMs;
   }
