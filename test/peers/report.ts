@@ -44,7 +44,7 @@ export class Report {
 
   end(): void {
     print(`1..${this.#passed + this.#failed + this.#skipped}`);
-    print(`${this.#passed} passed, ${this.#failed} failed, ${this.#skipped} skipped`);
+    this.comment(`peers: ${this.#passed} passed, ${this.#failed} failed, ${this.#skipped} skipped`);
   }
 
   #number(): number {

@@ -11,9 +11,11 @@ export const swaks: Submitter = {
   smtpUtf8: false,
   recipientsMax: 100,
   lineBytesMax: 30_000,
-  // It takes a last line that is a dot for the end of DATA.
-  adapt: (body) =>
-    body.subarray(-5).toString("latin1") === "\r\n.\r\n" ? Buffer.concat([body, Buffer.from("x\r\n")]) : body,
+  adapt: (body) => {
+    // It takes a last line that is a dot for the end of DATA, and gives a message without body an empty line.
+    if (body.subarray(-5).toString("latin1") === "\r\n.\r\n") return Buffer.concat([body, Buffer.from("x\r\n")]);
+    return body.length === 2 ? Buffer.from("\r\n\r\n") : body;
+  },
   isInstalled: () => hasProgram("swaks"),
   submit: (messages, place) =>
     submitEach(messages, place, {
