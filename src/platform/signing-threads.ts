@@ -127,7 +127,9 @@ export class SigningThreads implements Signer {
     return this.close();
   }
 
-  #startGeneration(): Generation {
+  /** undefined without keys: then there is nothing to sign, and threads would only take memory. */
+  #startGeneration(): Generation | undefined {
+    if (this.#keySet.domains.size === 0) return undefined;
     const { spoolPath, threads, worker } = this.#options;
     const data: SigningThreadData = { spoolPath, keySet: this.#keySet };
     const pool = new Piscina({
