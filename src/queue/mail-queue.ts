@@ -42,6 +42,7 @@ const countAtOnceMax = 1_000;
 
 export class MailQueue implements Intake, Operations {
   readonly #ports: QueuePorts;
+  readonly #fatal: (error: Error) => void;
   readonly #ids: QueueIds;
   readonly #events: EventWriter;
   readonly #holds: Holds;
@@ -60,6 +61,7 @@ export class MailQueue implements Intake, Operations {
   #opened: Promise<void> = Promise.resolve();
 
   constructor(ports: QueuePorts, config: Config) {
+    this.#fatal = ports.fatal;
     this.#ports = { ...ports, fatal: (error) => this.#fail(error) };
     this.#config = config;
     this.#ids = new QueueIds(ports.clock, ports.random, ports.shard);
@@ -375,7 +377,7 @@ export class MailQueue implements Intake, Operations {
   #fail(error: Error): void {
     if (this.#failed !== undefined) return;
     this.#failed = error;
-    this.#ports.fatal(error);
+    this.#fatal(error);
   }
 }
 
