@@ -46,9 +46,16 @@ test("mixed recipients each get their own state, and only the pending ones are t
   const to = ["a@b.example", "b@b.example", "c@b.example", "d@b.example"];
   const queueId = await world.accept({ to, from: "" });
   await world.advance(secondMs);
-  t.same(world.states(queueId), ["a@b.example delivered", "b@b.example pending", "c@b.example failed", "d@b.example pending"]);
+  t.same(world.states(queueId), [
+    "a@b.example delivered",
+    "b@b.example pending",
+    "c@b.example failed",
+    "d@b.example pending",
+  ]);
   t.same(
-    world.events("delivery", "transient-failure", "bounce", "unknown-outcome").map((event) => [event.kind, event.forwardPath]),
+    world
+      .events("delivery", "transient-failure", "bounce", "unknown-outcome")
+      .map((event) => [event.kind, event.forwardPath]),
     [
       ["delivery", "a@b.example"],
       ["transient-failure", "b@b.example"],
@@ -212,7 +219,10 @@ test("real-time mail goes before batch at the same site", async (t) => {
 
 test("a dead or slow domain never delays another", async (t) => {
   const world = new QueueWorld({
-    hosts: { "mx.dead.example": { connect: "refuse", connectMs: 30_000 }, "mx.slow.example": { transactionMs: 60_000 } },
+    hosts: {
+      "mx.dead.example": { connect: "refuse", connectMs: 30_000 },
+      "mx.slow.example": { transactionMs: 60_000 },
+    },
   });
   const bad = Array.from({ length: 200 }, (_, i) => ({ to: `u@${i % 2 === 0 ? "dead" : "slow"}.example` }));
   await world.acceptAll(bad);
@@ -267,7 +277,10 @@ test("messages that connections give back are not charged, but not for ever", as
   await world.advance(secondMs);
   t.equal(world.sent.length, 4);
   t.equal(world.attempts(queueId), 1);
-  t.ok(world.queue.lanes()[0]?.suspendedUntil !== undefined, "a peer that drops every session is left alone for a while");
+  t.ok(
+    world.queue.lanes()[0]?.suspendedUntil !== undefined,
+    "a peer that drops every session is left alone for a while",
+  );
 });
 
 test("a connection refused beside others lowers the ceiling for a minute", async (t) => {

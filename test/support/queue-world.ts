@@ -11,8 +11,8 @@ import type { AcceptResult, Submission } from "../../src/queue/queue.ts";
 import type { PlanResolver, Resolution } from "../../src/resolve/resolve.ts";
 import type { Signer } from "../../src/signing/signing.ts";
 import { silentLog } from "../../src/telemetry/log.ts";
-import { type Answer, type Host, newHost, ScriptedConnection, type Sent } from "./queue-connection.ts";
 import { MemorySpool } from "./memory-spool.ts";
+import { type Answer, type Host, newHost, ScriptedConnection, type Sent } from "./queue-connection.ts";
 import { SeededRandom } from "./seeded-random.ts";
 import { SimClock } from "./sim-clock.ts";
 
@@ -90,7 +90,9 @@ export function configOf(parts: WorldParts = {}): Config {
       unknownRetryMinMs: 15 * minuteMs,
       ...parts.delivery,
     },
-    sources: new Map(sources.map((name, i) => [name, { name, address: `198.51.100.${i + 1}`, ehlo: `${name}.mta.example` }])),
+    sources: new Map(
+      sources.map((name, i) => [name, { name, address: `198.51.100.${i + 1}`, ehlo: `${name}.mta.example` }]),
+    ),
     pools: new Map(
       Object.entries(pools).map(([name, members]) => [
         name,
