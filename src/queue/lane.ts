@@ -276,30 +276,36 @@ export class Lane {
     switch (result.kind) {
       case "attempted": {
         const failure = result.outcomes.find((outcome) => outcome.kind !== "delivered");
-        if (failure !== undefined) this.#note(describeFault(failure.fault));
-        if (result.outcomes.some((outcome) => outcome.kind === "delivered")) session.carried = true;
+        if (failure === undefined) session.delivered++;
+        else this.#note(describeFault(failure.fault));
+        // After some mail a 421 before the content only ends the session (RFC 5321 section 3.8): many operators limit the
+        // messages of a connection so. The message is not to blame; it goes out on the next connection.
+        if (session.delivered > 0 && result.outcomes.every(endsSession)) {
+          this.#takeBack(session, work, (result.outcomes[0] as FailedOutcome).fault);
+          return;
+        }
         this.#owner.settled(this, work, result);
-        // A 421 to a session that has not carried anything yet means: not now. After some mail it only ends the session.
-        const refusal = result.outcomes.map(closingFault).find((fault) => fault !== undefined);
-        if (refusal === undefined) this.#recovered();
-        else if (!session.carried) this.suspend(refusal);
+        // A 421 to a session that has not carried anything yet means: not now.
+        if (failure !== undefined && isClosing(failure.fault) && session.delivered === 0) this.suspend(failure.fault);
         return;
       }
       case "returned":
-        work.returns++;
-        if (work.returns > returnsMax) {
-          this.#owner.unreachable(this, work, result.fault, undefined);
-          // It may be this message that the peer cannot bear, or any: a rest does no harm to the one and spares the other.
-          if (!session.carried) this.suspend(result.fault);
-        } else if (this.#suspension !== undefined || this.#owner.halted) this.#owner.giveBack([work]);
-        else {
-          session.group.ready.unshift(work);
-          this.#ready++;
-          this.#kickSoon();
-        }
+        this.#takeBack(session, work, result.fault);
         return;
       default:
         assertNever(result);
+    }
+  }
+
+  /** Nothing happened to the work: it goes first with the next connection, but not for ever. */
+  #takeBack(session: Session, work: QueuedWork, fault: Fault): void {
+    work.returns++;
+    if (work.returns > returnsMax) this.#owner.unreachable(this, work, fault, undefined);
+    else if (this.#suspension !== undefined || this.#owner.halted) this.#owner.giveBack([work]);
+    else {
+      session.group.ready.unshift(work);
+      this.#ready++;
+      this.#kickSoon();
     }
   }
 
@@ -499,6 +505,22 @@ function closingFault(outcome: Outcome): Fault | undefined {
   if (outcome.kind === "delivered") return undefined;
   const { fault } = outcome;
   return fault.kind === "reply" && fault.reply.code === 421 ? fault : undefined;
+}
+
+type FailedOutcome = Exclude<Outcome, { kind: "delivered" }>;
+
+function isClosing(fault: Fault): boolean {
+  return fault.kind === "reply" && fault.reply.code === 421;
+}
+
+/** A 421 before the content was asked for: the message itself was not looked at. */
+function endsSession(outcome: Outcome): boolean {
+  return (
+    outcome.kind === "transient" &&
+    isClosing(outcome.fault) &&
+    outcome.fault.kind === "reply" &&
+    outcome.fault.stage === "mail"
+  );
 }
 
 /** A fault of our own host (RFC 5321 knows none): the source's address is gone or has no port left. */
