@@ -276,17 +276,19 @@ export class Lane {
     switch (result.kind) {
       case "attempted": {
         const failure = result.outcomes.find((outcome) => outcome.kind !== "delivered");
-        if (failure === undefined) session.delivered++;
-        else this.#note(describeFault(failure.fault));
-        // After some mail a 421 before the content only ends the session (RFC 5321 section 3.8): many operators limit the
-        // messages of a connection so. The message is not to blame; it goes out on the next connection.
-        if (session.delivered > 0 && result.outcomes.every(endsSession)) {
+        if (failure !== undefined) this.#note(describeFault(failure.fault));
+        if (result.outcomes.some((outcome) => outcome.kind === "delivered")) session.carried = true;
+        // After some mail a 421 to the envelope only ends the session (RFC 5321 section 3.8): many operators limit the
+        // messages of a connection so. The message is not to blame: it goes out on the next connection.
+        if (session.carried && result.outcomes.every(endsSession)) {
           this.#takeBack(session, work, (result.outcomes[0] as FailedOutcome).fault);
           return;
         }
         this.#owner.settled(this, work, result);
         // A 421 to a session that has not carried anything yet means: not now.
-        if (failure !== undefined && isClosing(failure.fault) && session.delivered === 0) this.suspend(failure.fault);
+        const refusal = result.outcomes.map(closingFault).find((fault) => fault !== undefined);
+        if (refusal === undefined) this.#recovered();
+        else if (!session.carried) this.suspend(refusal);
         return;
       }
       case "returned":
@@ -300,8 +302,11 @@ export class Lane {
   /** Nothing happened to the work: it goes first with the next connection, but not for ever. */
   #takeBack(session: Session, work: QueuedWork, fault: Fault): void {
     work.returns++;
-    if (work.returns > returnsMax) this.#owner.unreachable(this, work, fault, undefined);
-    else if (this.#suspension !== undefined || this.#owner.halted) this.#owner.giveBack([work]);
+    if (work.returns > returnsMax) {
+      this.#owner.unreachable(this, work, fault, undefined);
+      // It may be this message that the peer cannot bear, or any: a rest does no harm to the one and spares the other.
+      if (!session.carried) this.suspend(fault);
+    } else if (this.#suspension !== undefined || this.#owner.halted) this.#owner.giveBack([work]);
     else {
       session.group.ready.unshift(work);
       this.#ready++;
@@ -509,18 +514,10 @@ function closingFault(outcome: Outcome): Fault | undefined {
 
 type FailedOutcome = Exclude<Outcome, { kind: "delivered" }>;
 
-function isClosing(fault: Fault): boolean {
-  return fault.kind === "reply" && fault.reply.code === 421;
-}
-
-/** A 421 before the content was asked for: the message itself was not looked at. */
+/** A 421 to the envelope: the message itself was not looked at. */
 function endsSession(outcome: Outcome): boolean {
-  return (
-    outcome.kind === "transient" &&
-    isClosing(outcome.fault) &&
-    outcome.fault.kind === "reply" &&
-    outcome.fault.stage === "mail"
-  );
+  const fault = closingFault(outcome);
+  return outcome.kind === "transient" && fault?.kind === "reply" && fault.stage === "mail";
 }
 
 /** A fault of our own host (RFC 5321 knows none): the source's address is gone or has no port left. */
