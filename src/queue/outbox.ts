@@ -2,7 +2,7 @@
 
 import type { EventSink } from "../core/event.ts";
 import type { Clock, Millis } from "../core/time.ts";
-import type { Spool } from "../spool/spool.ts";
+import type { OutboxBatch, Spool } from "../spool/spool.ts";
 import type { Log } from "../telemetry/log.ts";
 
 /** Batches are collected for this long, so that the log is flushed and the outbox trimmed seldom. */
@@ -10,6 +10,8 @@ const collectMs: Millis = 50;
 /** After a failure to write the log. Mail goes on meanwhile; the spool keeps the events. */
 const retryMs: Millis = 2_000;
 const batchesMax = 256;
+/** Octets handed to the log at once, but for a single larger batch. */
+const appendBytesMax = 4 * 1024 * 1024;
 
 export class Outbox {
   readonly #clock: Clock;
@@ -59,11 +61,13 @@ export class Outbox {
   async #flush(): Promise<void> {
     this.#again = false;
     for (;;) {
-      const batches = this.#spool.readOutbox(this.#written, batchesMax);
+      const found = this.#spool.readOutbox(this.#written, batchesMax);
+      const batches = headOf(found);
       const last = batches.at(-1);
       if (last === undefined) return;
       try {
-        await Promise.all(batches.map((batch) => this.#sink.append(batch.lines)));
+        // In one piece: of several the log might refuse one and take the next, and they would change places.
+        await this.#sink.append(batches.length === 1 ? last.lines : Buffer.concat(batches.map(({ lines }) => lines)));
       } catch (error) {
         if (!this.#failed)
           this.#log.error({ err: error }, "the delivery log cannot be written; its events stay in the spool");
@@ -81,11 +85,21 @@ export class Outbox {
         this.#fatal(error as Error);
         return;
       }
-      if (batches.length < batchesMax) return;
+      if (found.length < batchesMax && batches.length === found.length) return;
     }
   }
 
   #sleep(ms: Millis): Promise<void> {
     return new Promise((resolve) => this.#clock.after(ms, resolve));
   }
+}
+
+/** The first batches up to `appendBytesMax`, and at least one. */
+function headOf(batches: readonly OutboxBatch[]): readonly OutboxBatch[] {
+  let bytes = 0;
+  const end = batches.findIndex(({ lines }, index) => {
+    bytes += lines.length;
+    return index > 0 && bytes > appendBytesMax;
+  });
+  return end === -1 ? batches : batches.slice(0, end);
 }
