@@ -107,6 +107,23 @@ test("a 421 after some mail only ends the session", async (t) => {
   t.same(world.events("suspension"), []);
 });
 
+test("a 421 to MAIL after other mail charges nobody: the message goes out with the next connection", async (t) => {
+  const world = new QueueWorld({ limits: { connectionsMax: 1 } });
+  const carried = new Map<string, number>();
+  world.host("mx.b.example").answer = ({ sessionId }) => {
+    carried.set(sessionId, (carried.get(sessionId) ?? 0) + 1);
+    return (carried.get(sessionId) ?? 0) > 3 ? 421 : 250;
+  };
+  const ids = await world.acceptAll(Array.from({ length: 10 }, () => ({})));
+  await world.advance(2 * secondMs);
+  t.ok(world.isEmpty);
+  t.same(
+    world.sent.filter(({ answer }) => answer === 250).map(({ queueId }) => queueId),
+    ids,
+  );
+  t.same(world.events("suspension", "transient-failure"), []);
+});
+
 test("a session whose mail was taken for some recipients only has carried something all the same", async (t) => {
   const world = new QueueWorld({
     hosts: { "mx.b.example": { closesAfter: 2, answer: [250, 550] } },

@@ -23,6 +23,7 @@ export interface Sent {
   readonly queueId: string;
   readonly forwardPaths: readonly string[];
   readonly source: string;
+  readonly address: string | undefined;
   readonly host: string;
   readonly sessionId: string;
   readonly content: string;
@@ -165,6 +166,7 @@ export class ScriptedConnection implements LaneConnection {
       queueId: work.message.queueId,
       forwardPaths: work.pending.map((index) => work.entry.recipients[index]?.forwardPath ?? ""),
       source: this.#spec.source.name,
+      address: this.#spec.source.address,
       host: this.#hostName,
       sessionId: this.#spec.sessionId,
       content,
