@@ -9,8 +9,10 @@ export interface Expected {
   readonly receiverFields: readonly string[];
   /** Of those that it takes out. */
   readonly removedFields: readonly string[];
-  /** false: the mail came without Postern. */
-  readonly byPostern: boolean;
+  /** Whether the receiver's Received field must tell of TLS (RFC 3848). */
+  readonly tls: boolean;
+  /** undefined: the mail came without Postern. */
+  readonly postern: { readonly loggedIn: boolean } | undefined;
 }
 
 /** What differs, in words; undefined when nothing does. */
@@ -18,7 +20,7 @@ export function differenceOf(message: Message, stored: Buffer, expected: Expecte
   const bodyStart = stored.length - message.body.length;
   if (bodyStart < 0 || !stored.subarray(bodyStart).equals(message.body)) return bodyDifference(message, stored);
   let fieldsEnd = bodyStart;
-  if (expected.byPostern) {
+  if (expected.postern !== undefined) {
     for (const name of message.missing.toReversed()) {
       const lineStart = startOfLine(stored, fieldsEnd);
       const line = stored.toString("latin1", lineStart, fieldsEnd);
@@ -45,18 +47,23 @@ const addedField: Readonly<Record<"Date" | "Message-ID", RegExp>> = {
 };
 
 /** Above the message's own fields: the receiver's, then Postern's signatures and its one Received field. */
-function topDifference(message: Message, top: string, { receiverFields, byPostern }: Expected): string | undefined {
+function topDifference(message: Message, top: string, { receiverFields, tls, postern }: Expected): string | undefined {
   const fields = top.split(/\r\n(?![ \t])/);
   if (fields.pop() !== "") return `what is put on top does not end with a line end: ${JSON.stringify(top.slice(-80))}`;
   const names = fields.map((field) => field.slice(0, Math.max(0, field.indexOf(":"))).toLowerCase());
-  const ours = byPostern ? [...message.sender.algorithms.map(() => "dkim-signature"), "received"] : [];
+  const ours = postern !== undefined ? [...message.sender.algorithms.map(() => "dkim-signature"), "received"] : [];
   const theirs = names.slice(0, names.length - ours.length);
   const stranger = theirs.find((name) => !receiverFields.includes(name));
   if (stranger !== undefined) return `the field ${JSON.stringify(stranger)} is on top of it`;
   if (names.slice(theirs.length).join() !== ours.join())
     return `Postern's fields are ${names.slice(theirs.length).join()}`;
+  const theirReceived = fields.slice(0, theirs.length).find((field) => /^Received:/i.test(field)) ?? "";
+  if (tls && !/\swith (?:UTF8|E|UTF8E)SMTPS\s/i.test(theirReceived))
+    return `not by TLS: ${JSON.stringify(theirReceived)}`;
   const received = fields.at(-1) ?? "";
-  if (byPostern && !received.includes(`by ${hostname} with `))
+  // smtp-source says HELO.
+  const protocol = postern?.loggedIn ? "(?:UTF8|E)SMTPSA" : "(?:UTF8|E|)SMTP";
+  if (postern !== undefined && !new RegExp(`\\sby ${hostname} with ${protocol}\\s`).test(received))
     return `Postern's Received is ${JSON.stringify(received)}`;
   return undefined;
 }

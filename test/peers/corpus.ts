@@ -13,6 +13,8 @@ export interface Message {
   readonly reversePath: string;
   readonly forwardPaths: readonly string[];
   readonly smtpUtf8: boolean;
+  /** Submitted by STARTTLS and AUTH. */
+  readonly loggedIn: boolean;
   /** As submitted, lines ended by CRLF: the fields, then (from the empty line on) the body. */
   readonly fields: Buffer;
   readonly body: Buffer;
@@ -342,6 +344,7 @@ async function drawMessage(
     reversePath: author,
     forwardPaths: [...forwardPaths],
     smtpUtf8: isUtf8,
+    loggedIn: submitter.canLogIn && chance() < 0.5,
     labels: chance() < 0.1 ? `X-Postern-Job: job-${id}${crlf}X-Postern-Tenant: peers${crlf} folded${crlf}` : "",
     fields: Buffer.from(fields + (draft.extraFields ?? "") + (draft.mime ?? "")),
     body: submitter.adapt?.(body) ?? body,

@@ -19,17 +19,30 @@ export interface Place {
   readonly packages: string;
 }
 
+/** `login`: take STARTTLS and then AUTH. Certificates are nobody's and are not to be looked at. */
+export interface SubmissionPlace extends Place {
+  readonly login: { readonly user: string; readonly password: string } | undefined;
+}
+
+/** `certificate` and `key`: PEM files for STARTTLS. */
+export interface ReceiverPlace extends Place {
+  readonly certificate: string;
+  readonly key: string;
+}
+
 export interface Submitter extends Peer {
   /** Messages that it gets out of the whole; programs that start once for each message get fewer. */
   readonly share: number;
   readonly smtpUtf8: boolean;
+  /** Whether it knows STARTTLS and AUTH. */
+  readonly canLogIn: boolean;
   readonly recipientsMax: number;
   /** Changes a body (from the empty line on) that it would not send as it is. Default: it sends all. */
   readonly adapt?: (body: Buffer) => Buffer;
   /** Longest line without CRLF that it sends unchanged. */
   readonly lineBytesMax: number;
   /** Submits all; resolves to what went wrong, in words, or nothing. */
-  submit(messages: readonly Message[], place: Place): Promise<readonly string[]>;
+  submit(messages: readonly Message[], place: SubmissionPlace): Promise<readonly string[]>;
 }
 
 export interface Copy {
@@ -42,11 +55,13 @@ export interface Receiver extends Peer {
   /** On 127.0.0.0/8. Postern delivers to one port everywhere, so that the addresses tell receivers apart. */
   readonly address: string;
   readonly smtpUtf8: boolean;
+  /** Whether its mail comes by STARTTLS, which its Received field must then say. */
+  readonly tls: boolean;
   readonly lineBytesMax: number;
   /** Names in lower case of the fields that it adds, and of those that it takes out. */
   readonly addedFields: readonly string[];
   readonly removedFields: readonly string[];
-  start(place: Place): Promise<RunningReceiver>;
+  start(place: ReceiverPlace): Promise<RunningReceiver>;
 }
 
 export interface RunningReceiver {

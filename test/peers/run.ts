@@ -4,17 +4,18 @@
 // every signature must be good in the eyes of real verifiers. A peer whose package is not installed is skipped with a
 // line that says so; with --all it is a failure. --direct leaves Postern out: it shows what the peers do by themselves.
 
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { epochMs, pause } from "../../native-bench/clock.ts";
-import { PosternProcess, repositoryRoot } from "../../native-bench/postern-process.ts";
 import { freePort } from "../../native-bench/run-config.ts";
 import { differenceOf, idOf, withChangedSubject, withoutReceiverFields, withoutSignatures } from "./compare.ts";
 import { drawCorpus, idField, type Message } from "./corpus.ts";
 import { dnsPackage, isDnsInstalled, startDns } from "./dns-server.ts";
-import type { Copy, Place, Receiver, RunningReceiver, Submitter, Verifier } from "./peer.ts";
+import type { Copy, Receiver, RunningReceiver, Submitter, Verifier } from "./peer.ts";
+import { makeFolder, packages, placeOf, Running } from "./places.ts";
+import { run } from "./processes.ts";
 import { aiosmtpd } from "./receivers/aiosmtpd.ts";
 import { exim } from "./receivers/exim.ts";
 import { opensmtpd } from "./receivers/opensmtpd.ts";
@@ -27,19 +28,17 @@ import { nodemailer } from "./submitters/nodemailer.ts";
 import { smtpSource } from "./submitters/smtp-source.ts";
 import { smtplib } from "./submitters/smtplib.ts";
 import { swaks } from "./submitters/swaks.ts";
+import { submitToPostern } from "./through-postern.ts";
 import { dkimpy } from "./verifiers/dkimpy.ts";
 import { mailauth } from "./verifiers/mailauth.ts";
 import { opendkim } from "./verifiers/opendkim.ts";
-import { dnsAddress, domainOf, hostname, makeKeys, type SigningEntry } from "./world.ts";
+import { dnsAddress, domainOf, hostname, makeKeys } from "./world.ts";
 
 const allSubmitters: readonly Submitter[] = [smtpSource, swaks, msmtp, curl, smtplib, nodemailer];
 const allReceivers: readonly Receiver[] = [smtpSink, postfix, exim, opensmtpd, aiosmtpd];
 const allVerifiers: readonly Verifier[] = [mailauth, dkimpy, opendkim];
 
-/** Where .ci/run unpacks the packages that conflict with each other. */
-const packages = process.env.POSTERN_PEER_PACKAGES ?? join(repositoryRoot, "var/peers/packages");
-const readyMs = 30_000;
-const stopMs = 15_000;
+const opensslMs = 30_000;
 const arrivalMs = 180_000;
 /** No new copy for so long: the rest does not come. */
 const standstillMs = 30_000;
@@ -64,20 +63,6 @@ function options(): Options {
     },
   });
   return { ...values, messages: Number(values.messages), seed: Number(values.seed) };
-}
-
-/** What was started, to be stopped in the reverse order. */
-class Running {
-  readonly #stops: (() => Promise<unknown>)[] = [];
-
-  add(stop: () => Promise<unknown>): void {
-    this.#stops.push(stop);
-  }
-
-  async stopAll(): Promise<void> {
-    for (let stop = this.#stops.pop(); stop !== undefined; stop = this.#stops.pop())
-      await stop().catch(() => undefined);
-  }
 }
 
 async function main(): Promise<number> {
@@ -120,11 +105,16 @@ async function meet(chosen: Options, folder: string, report: Report, running: Ru
     return;
   }
 
+  const { certificate, key } = await makeCertificate(folder);
   const deliveryPort = await freePort(2825);
   const started: { receiver: Receiver; running: RunningReceiver }[] = [];
   for (const receiver of receivers) {
     try {
-      const started1 = await receiver.start(placeOf(receiver.name, receiver.address, deliveryPort, folder));
+      const started1 = await receiver.start({
+        ...placeOf(receiver.name, receiver.address, deliveryPort, folder),
+        certificate,
+        key,
+      });
       running.add(() => started1.stop());
       started.push({ receiver, running: started1 });
     } catch (error) {
@@ -145,7 +135,13 @@ async function meet(chosen: Options, folder: string, report: Report, running: Ru
   report.comment(`${corpus.length} messages, ${recipientCount(corpus)} recipients, seed ${chosen.seed}`);
   const submitted = chosen.direct
     ? await submitDirectly(corpus, submitters, started, deliveryPort, folder, report)
-    : await submitToPostern(corpus, submitters, { folder, dnsPort, deliveryPort, signing }, report, running);
+    : await submitToPostern(
+        corpus,
+        submitters,
+        { folder, dnsPort, deliveryPort, signing, certificate, key },
+        report,
+        running,
+      );
   const copies = await arrivals(submitted, started, chosen.direct, report);
   compareAll(submitted, submitters, started, copies, !chosen.direct, report);
   for (const verifier of verifiers) {
@@ -176,70 +172,22 @@ async function meet(chosen: Options, folder: string, report: Report, running: Ru
   }
 }
 
-function placeOf(name: string, host: string, port: number, folder: string): Place {
-  return { host, port, folder: makeFolder(folder, name), packages };
-}
-
-/** Peers with users of their own write in it. */
-function makeFolder(parent: string, name: string): string {
-  const folder = join(parent, name);
-  mkdirSync(folder, { recursive: true });
-  return folder;
-}
-
 function recipientCount(messages: readonly Message[]): number {
   return messages.reduce((sum, { forwardPaths }) => sum + forwardPaths.length, 0);
 }
 
-interface PosternWorld {
-  readonly folder: string;
-  readonly dnsPort: number;
-  readonly deliveryPort: number;
-  readonly signing: readonly SigningEntry[];
-}
-
-async function submitToPostern(
-  corpus: readonly Message[],
-  submitters: readonly Submitter[],
-  { folder, dnsPort, deliveryPort, signing }: PosternWorld,
-  report: Report,
-  running: Running,
-): Promise<readonly Message[]> {
-  const port = await freePort(2587);
-  const admin = `127.0.0.1:${await freePort(8587)}`;
-  const configFile = join(folder, "postern.yaml");
-  // JSON is YAML.
-  writeFileSync(
-    configFile,
-    JSON.stringify({
-      hostname,
-      spool: { path: join(folder, "spool"), free_space_min: "64MiB", map_size: "4GiB" },
-      ingest: { smtp: [{ listen: `127.0.0.1:${port}`, trust: ["127.0.0.0/8"], line_bytes_max: "64KiB" }] },
-      dns: { servers: [`${dnsAddress}:${dnsPort}`], timeout: "2s" },
-      delivery: { port: deliveryPort, internal_networks_allowed: ["127.0.0.0/8"], ip: [4] },
-      streams: { mail: { class: "batch", expire: "10m", retry: ["1s", "2s", "3s"] } },
-      sites: { defaults: { connections_max: 10, connection_rate: "unlimited", rate: "unlimited" } },
-      signing,
-      events: { path: join(folder, "events") },
-      admin: { listen: admin },
-    }),
+/** One for all servers: nobody checks it. */
+async function makeCertificate(folder: string): Promise<{ certificate: string; key: string }> {
+  const certificate = join(folder, "cert.pem");
+  const key = join(folder, "key.pem");
+  const kind = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", `/CN=${hostname}`];
+  const made = await run(
+    { command: "openssl", args: ["req", ...kind, "-keyout", key, "-out", certificate] },
+    "",
+    opensslMs,
   );
-  const postern = new PosternProcess({ configFile, admin, logFile: join(folder, "postern.log") });
-  running.add(() => postern.stop(stopMs));
-  if (!(await postern.ready(readyMs))) throw new Error(`Postern ended\n${postern.logTail()}`);
-  // All at once: each submitter is a client of its own.
-  await Promise.all(
-    submitters.map(async (submitter) => {
-      const own = corpus.filter((message) => message.submitter === submitter.name);
-      const from = epochMs();
-      const problems = await submitter.submit(own, placeOf(submitter.name, "127.0.0.1", port, folder));
-      report.check(
-        `${submitter.name} submits ${own.length} messages # ${((epochMs() - from) / 1_000).toFixed(1)} s`,
-        problems,
-      );
-    }),
-  );
-  return corpus;
+  if (made.code !== 0) throw new Error(`openssl (package openssl) makes no certificate: ${made.stderr}`);
+  return { certificate, key };
 }
 
 /** Each message straight to its receivers: one submission for each, as Postern would do it. */
@@ -257,7 +205,7 @@ async function submitDirectly(
         const forwardPaths = pathsTo(message, receiver);
         return message.submitter === submitter.name && forwardPaths.length > 0 ? [{ ...message, forwardPaths }] : [];
       });
-      const place = { ...placeOf(submitter.name, receiver.address, deliveryPort, folder) };
+      const place = { ...placeOf(submitter.name, receiver.address, deliveryPort, folder), login: undefined };
       report.check(
         `${submitter.name} submits ${own.length} messages to ${receiver.name}`,
         await submitter.submit(own, place),
@@ -338,7 +286,8 @@ function compareAll(
           const difference = differenceOf(message, content, {
             receiverFields: receiver.addedFields,
             removedFields: receiver.removedFields,
-            byPostern,
+            tls: receiver.tls && byPostern,
+            postern: byPostern ? { loggedIn: message.loggedIn } : undefined,
           });
           if (difference !== undefined) problems.push(`message ${message.id} (${message.form}): ${difference}`);
         }

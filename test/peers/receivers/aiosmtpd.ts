@@ -15,6 +15,7 @@ export const aiosmtpd: Receiver = {
   package: "python3-aiosmtpd",
   address: "127.0.2.5",
   smtpUtf8: true,
+  tls: false,
   // It answers 500 to longer ones.
   lineBytesMax: 998,
   addedFields: [],

@@ -16,6 +16,7 @@ export const exim: Receiver = {
   package: "exim4-daemon-light",
   address: "127.0.2.3",
   smtpUtf8: true,
+  tls: true,
   lineBytesMax: 30_000,
   addedFields: ["return-path", "envelope-to", "delivery-date", "received"],
   removedFields: [],
@@ -29,6 +30,7 @@ export const exim: Receiver = {
       chown Debian-exim:Debian-exim "${mail}"
       mkdir -p /etc/exim4 /var/spool/exim4
       chown Debian-exim:Debian-exim /var/spool/exim4
+      install -m 640 -g Debian-exim "${place.certificate}" "${place.key}" /etc/exim4/
       install -m 644 "${place.folder}/exim4.conf" /etc/exim4/exim4.conf
       exec exim4 -bdf`;
     const daemon = new Daemon(
@@ -49,7 +51,9 @@ spool_directory = /var/spool/exim4
 log_file_path = ${folder}/mail/%slog
 daemon_smtp_ports = ${port}
 local_interfaces = <; ${host}
-tls_advertise_hosts =
+tls_advertise_hosts = *
+tls_certificate = /etc/exim4/cert.pem
+tls_privatekey = /etc/exim4/key.pem
 chunking_advertise_hosts = *
 smtputf8_advertise_hosts = *
 allow_utf8_domains = true

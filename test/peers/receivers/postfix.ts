@@ -18,6 +18,7 @@ export const postfix: Receiver = {
   package: "postfix",
   address: "127.0.2.2",
   smtpUtf8: true,
+  tls: true,
   // smtpd reads longer lines in pieces (line_length_limit) and puts them together again.
   lineBytesMax: 30_000,
   addedFields: ["return-path", "x-original-to", "delivered-to", "received"],
@@ -29,6 +30,7 @@ export const postfix: Receiver = {
     writeFileSync(join(place.folder, "main.cf"), mainCf(mail));
     writeFileSync(join(place.folder, "master.cf"), masterCf(place));
     const setup = `
+      install -m 600 "${place.certificate}" "${place.key}" /etc/postfix/
       install -m 644 "${place.folder}/main.cf" "${place.folder}/master.cf" /etc/postfix/
       chown ${mailUser}:${mailUser} "${mail}"
       mkdir -p /var/lib/postfix && chown postfix:postfix /var/lib/postfix
@@ -54,6 +56,10 @@ queue_directory = /var/spool/postfix
 data_directory = /var/lib/postfix
 maillog_file = /dev/stdout
 smtputf8_enable = yes
+smtpd_tls_security_level = may
+smtpd_tls_cert_file = /etc/postfix/cert.pem
+smtpd_tls_key_file = /etc/postfix/key.pem
+smtpd_tls_received_header = yes
 message_size_limit = 50000000
 mailbox_size_limit = 0
 virtual_mailbox_limit = 0
@@ -80,6 +86,7 @@ function masterCf({ host, port }: Place): string {
     `${host}:${port} inet n - n - - smtpd`,
     "cleanup unix n - n - 0 cleanup",
     "qmgr unix n - n 300 1 qmgr",
+    "tlsmgr unix - - n 1000? 1 tlsmgr",
     "rewrite unix - - n - - trivial-rewrite",
     "bounce unix - - n - 0 bounce",
     "defer unix - - n - 0 bounce",

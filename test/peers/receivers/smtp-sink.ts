@@ -15,6 +15,7 @@ export const smtpSink: Receiver = {
   package: "postfix",
   address: "127.0.2.1",
   smtpUtf8: false,
+  tls: false,
   lineBytesMax: 998,
   addedFields: [...["x-client-addr", "x-client-proto", "x-helo-args", "x-mail-args", "x-rcpt-args"], "received"],
   removedFields: [],

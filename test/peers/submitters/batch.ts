@@ -3,7 +3,7 @@
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { contentOf, type Message } from "../corpus.ts";
-import type { Place } from "../peer.ts";
+import type { SubmissionPlace } from "../peer.ts";
 import { type Command, run } from "../processes.ts";
 
 const atOnce = 4;
@@ -20,7 +20,7 @@ export interface OneRun {
   readonly byInput?: boolean;
 }
 
-export async function submitEach(messages: readonly Message[], place: Place, one: OneRun): Promise<string[]> {
+export async function submitEach(messages: readonly Message[], place: SubmissionPlace, one: OneRun): Promise<string[]> {
   const problems: string[] = [];
   const waiting = messages.values();
   const worker = async (): Promise<void> => {

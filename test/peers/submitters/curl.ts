@@ -3,7 +3,7 @@
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { contentOf, type Message } from "../corpus.ts";
-import type { Place, Submitter } from "../peer.ts";
+import type { SubmissionPlace, Submitter } from "../peer.ts";
 import { hasProgram, run } from "../processes.ts";
 
 const messagesPerRun = 25;
@@ -14,6 +14,7 @@ export const curl: Submitter = {
   package: "curl",
   share: 4,
   smtpUtf8: true,
+  canLogIn: true,
   recipientsMax: 100,
   lineBytesMax: 30_000,
   isInstalled: () => hasProgram("curl"),
@@ -26,7 +27,7 @@ export const curl: Submitter = {
   },
 };
 
-async function submitSome(messages: readonly Message[], place: Place): Promise<string[]> {
+async function submitSome(messages: readonly Message[], place: SubmissionPlace): Promise<string[]> {
   const config = join(place.folder, "curl.conf");
   const fileOf = ({ id }: Message): string => join(place.folder, `${id}.eml`);
   for (const message of messages) writeFileSync(fileOf(message), contentOf(message));
@@ -35,6 +36,9 @@ async function submitSome(messages: readonly Message[], place: Place): Promise<s
       `url = "smtp://${place.host}:${place.port}/curl.rsa.test"`,
       "silent",
       "show-error",
+      ...(place.login === undefined
+        ? []
+        : ["ssl-reqd", "insecure", `user = "${place.login.user}:${place.login.password}"`]),
       `mail-from = "${message.reversePath}"`,
       ...message.forwardPaths.map((path) => `mail-rcpt = "${path}"`),
       `upload-file = "${fileOf(message)}"`,

@@ -9,6 +9,7 @@ export const msmtp: Submitter = {
   package: "msmtp",
   share: 2,
   smtpUtf8: false,
+  canLogIn: true,
   recipientsMax: 100,
   lineBytesMax: 30_000,
   isInstalled: () => hasProgram("msmtp"),
@@ -19,7 +20,8 @@ export const msmtp: Submitter = {
       command: ({ reversePath, forwardPaths }) => ({
         command: "msmtp",
         args: [
-          ...[`--host=${place.host}`, `--port=${place.port}`, "--tls=off", "--auth=off", `--from=${reversePath}`],
+          ...[`--host=${place.host}`, `--port=${place.port}`, `--from=${reversePath}`],
+          ...(place.login === undefined ? ["--tls=off", "--auth=off"] : secure(place.login)),
           // It is not to change what it is given.
           ...["--remove-bcc-headers=off", "--set-date-header=off", "--set-msgid-header=off", "--set-from-header=off"],
           ...["--", ...forwardPaths],
@@ -27,3 +29,8 @@ export const msmtp: Submitter = {
       }),
     }),
 };
+
+function secure({ user, password }: { readonly user: string; readonly password: string }): string[] {
+  const login = ["--auth=login", `--user=${user}`, `--passwordeval=echo ${password}`];
+  return ["--tls=on", "--tls-starttls=on", "--tls-certcheck=off", ...login];
+}

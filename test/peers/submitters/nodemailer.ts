@@ -11,10 +11,11 @@ export const nodemailer: Submitter = {
   package: "nodemailer",
   share: 6,
   smtpUtf8: true,
+  canLogIn: true,
   recipientsMax: 100,
   lineBytesMax: 30_000,
   isInstalled: () => true,
-  async submit(messages, { host, port }) {
+  async submit(messages, { host, port, login }) {
     const transport = createTransport({
       pool: true,
       maxConnections: connections,
@@ -22,7 +23,9 @@ export const nodemailer: Submitter = {
       host,
       port,
       name: "nodemailer.rsa.test",
-      ignoreTLS: true,
+      ...(login === undefined
+        ? { ignoreTLS: true }
+        : { requireTLS: true, tls: { rejectUnauthorized: false }, auth: { user: login.user, pass: login.password } }),
     });
     const problems: string[] = [];
     await Promise.all(

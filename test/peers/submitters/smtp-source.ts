@@ -11,6 +11,7 @@ export const smtpSource: Submitter = {
   package: "postfix",
   share: 1,
   smtpUtf8: false,
+  canLogIn: false,
   recipientsMax: 1,
   lineBytesMax: 30_000,
   // It ends every message with an empty line; what ends so already is given to it without.

@@ -4,7 +4,7 @@ import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { contentOf } from "../corpus.ts";
-import type { Submitter } from "../peer.ts";
+import type { SubmissionPlace, Submitter } from "../peer.ts";
 import { run } from "../processes.ts";
 import { hasPythonModule, python } from "../python.ts";
 
@@ -16,6 +16,7 @@ export const smtplib: Submitter = {
   package: "python3",
   share: 6,
   smtpUtf8: true,
+  canLogIn: true,
   recipientsMax: 100,
   lineBytesMax: 30_000,
   isInstalled: () => hasPythonModule("smtplib"),
@@ -29,10 +30,14 @@ export const smtplib: Submitter = {
       to: message.forwardPaths,
       smtpUtf8: message.smtpUtf8,
     }));
-    const what = { command: python, args: [script, place.host, String(place.port)] };
+    const what = { command: python, args: [script, place.host, String(place.port), ...loginOf(place)] };
     const { code, stdout, stderr } = await run(what, JSON.stringify(list), runMs);
     for (const message of messages) rmSync(file(message));
     const problems = stdout.split("\n").filter((line) => line !== "");
     return code === 0 ? problems : [...problems, `exit ${code}: ${stderr.slice(-500)}`];
   },
 };
+
+function loginOf({ login }: SubmissionPlace): string[] {
+  return login === undefined ? [] : [login.user, login.password];
+}

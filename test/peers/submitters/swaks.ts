@@ -9,6 +9,7 @@ export const swaks: Submitter = {
   package: "swaks",
   share: 1,
   smtpUtf8: false,
+  canLogIn: true,
   recipientsMax: 100,
   lineBytesMax: 30_000,
   adapt: (body) => {
@@ -24,8 +25,13 @@ export const swaks: Submitter = {
         command: "swaks",
         args: [
           ...["--server", `${place.host}:${place.port}`, "--helo", "swaks.rsa.test", "--silent", "2"],
+          ...(place.login === undefined ? [] : secure(place.login)),
           ...["--from", reversePath, "--to", forwardPaths.join(","), "--data", `@${file}`],
         ],
       }),
     }),
 };
+
+function secure({ user, password }: { readonly user: string; readonly password: string }): string[] {
+  return ["--tls", "--auth", "PLAIN", "--auth-user", user, "--auth-password", password];
+}
