@@ -45,7 +45,11 @@ export async function runServer({ configFile }: ServerOptions): Promise<number> 
     for (const line of messageOf(error).split("\n")) process.stderr.write(`postern: ${line}\n`);
     return 1;
   }
-  return server.ended;
+  const status = await server.ended;
+  // After a failure, or when a second signal does not want to wait, a thread may have work that ends late or never. What
+  // is on the disk is enough for the next process: this one must not stay behind with the spool's lock.
+  if (status !== 0) process.exit(status);
+  return status;
 }
 
 class Server implements AdminBackend {

@@ -98,9 +98,13 @@ const entry = answer(
     attempts: whole,
     dueAt: instant,
     waitsFor: { ...text, description: "What it waits for, until when, and which config line decides" },
+    history: {
+      ...list(answer({ at: instant, source: text, remote: text, result: text }, ["at", "result"])),
+      description: "The last attempts, oldest first, at most ten",
+    },
     recipients: list(answer({ forwardPath: text, state: text, detail: text })),
   },
-  ["domain", "attempts", "dueAt", "waitsFor", "recipients"],
+  ["domain", "attempts", "dueAt", "waitsFor", "history", "recipients"],
 );
 
 export const message = answer(

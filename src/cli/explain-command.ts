@@ -1,4 +1,4 @@
-// `postern explain`: where a message is and what each recipient waits for.
+// `postern explain`: where a message is, what was tried so far, and what each recipient waits for.
 
 import { Command } from "commander";
 import type { MessageExplanation } from "../queue/queue.ts";
@@ -35,6 +35,10 @@ function describeMessage(message: MessageExplanation): string {
       `${entry.domain} (site ${entry.site ?? "not known yet"}), attempts: ${entry.attempts}`,
       `  waits for   ${entry.waitsFor}`,
       `  due         ${formatInstant(entry.dueAt)}`,
+      ...entry.history.map(
+        ({ at, source, remote, result }) =>
+          `  attempt     ${formatInstant(at)} from ${source ?? "-"} to ${remote ?? "-"}: ${result}`,
+      ),
       ...entry.recipients.map(
         ({ forwardPath, state, detail }) => `  <${forwardPath}>  ${state}${detail === "" ? "" : `: ${detail}`}`,
       ),

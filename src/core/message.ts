@@ -63,7 +63,21 @@ export interface QueueEntry {
   /** Set once a delay DSN has been sent (RFC 3461 section 4.1), so that there is at most one. */
   readonly delayNotifiedAt: Instant | undefined;
   readonly recipients: readonly QueuedRecipient[];
+  /** The last attempts, oldest first, at most `historyMax`; left out before the first one that left something to do. */
+  readonly history?: readonly AttemptNote[] | undefined;
 }
+
+/** What an attempt is remembered by, for people. */
+export interface AttemptNote {
+  readonly at: Instant;
+  readonly source: string | undefined;
+  /** `name [address]` of the exchanger, where one was reached. */
+  readonly remote: string | undefined;
+  /** What it came to, in words. */
+  readonly result: string;
+}
+
+export const historyMax = 10;
 
 /** The place of an entry in its queue. Queues are ordered by due time, then by queue id. */
 export interface QueuePosition {

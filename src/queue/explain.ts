@@ -42,6 +42,7 @@ export function explainMessage(queueId: QueueId, deps: ExplainDeps): MessageExpl
       attempts: entry.attempts,
       dueAt: entry.dueAt,
       waitsFor: entryWaitsFor(message, entry, deps),
+      history: entry.history ?? [],
       recipients: entry.recipients.map(explainRecipient),
     })),
   };

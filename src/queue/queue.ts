@@ -2,6 +2,7 @@
 
 import type { Envelope, Recipient } from "../core/envelope.ts";
 import type { QueueId, StreamName } from "../core/ids.ts";
+import type { AttemptNote } from "../core/message.ts";
 import type { Instant, Millis } from "../core/time.ts";
 import type { HoldRecord, Selection } from "../spool/spool.ts";
 
@@ -117,6 +118,8 @@ export interface MessageExplanation {
     readonly dueAt: Instant;
     /** What it waits for, until when, and which config line decides. */
     readonly waitsFor: string;
+    /** The last attempts, oldest first. */
+    readonly history: readonly AttemptNote[];
     readonly recipients: readonly RecipientExplanation[];
   }[];
 }

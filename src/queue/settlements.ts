@@ -4,9 +4,17 @@ import type { Config, StreamConfig } from "../config/config.ts";
 import { assert } from "../core/assert.ts";
 import type { EventKind } from "../core/event.ts";
 import type { QueueIds } from "../core/ids.ts";
-import type { Message, QueuedRecipient, QueueEntry, QueuePosition, RecipientState } from "../core/message.ts";
-import { isFinal } from "../core/message.ts";
+import type {
+  AttemptNote,
+  Message,
+  QueuedRecipient,
+  QueueEntry,
+  QueuePosition,
+  RecipientState,
+} from "../core/message.ts";
+import { historyMax, isFinal } from "../core/message.ts";
 import type { Outcome } from "../core/outcome.ts";
+import type { Instant } from "../core/time.ts";
 import type { DsnAction, DsnRecipient } from "../outcome/outcome.ts";
 import type { SpoolOperation } from "../spool/spool.ts";
 import type { EventContext, EventWriter } from "./event-writer.ts";
@@ -83,7 +91,7 @@ export class Settlements {
       cancelledBy === undefined || settled.done
         ? undefined
         : endEntry(settled.entry, () => ({ kind: "cancelled", by: cancelledBy, at: now }));
-    const next = cancelled?.entry ?? settled.entry;
+    const next = withHistory(cancelled?.entry ?? settled.entry, outcomes, attempt.context, now);
     const context: EventContext = { ...attempt.context, attempts: next.attempts };
 
     let lines = "";
@@ -317,6 +325,26 @@ interface DsnReport {
   /** undefined: nobody is told. */
   readonly action: DsnAction | undefined;
   readonly recipient: DsnRecipient;
+}
+
+/** Remembers the attempt when something is left to do: a message that ends with its first attempt costs nothing. */
+function withHistory(
+  entry: QueueEntry,
+  outcomes: readonly Outcome[],
+  context: Attempted["context"],
+  at: Instant,
+): QueueEntry {
+  const failure = outcomes.find((outcome) => outcome.kind !== "delivered");
+  if (failure === undefined || pendingIndexes(entry).length === 0) return entry;
+  const delivered = outcomes.filter(({ kind }) => kind === "delivered").length;
+  const remote = context.info?.remote;
+  const note: AttemptNote = {
+    at,
+    source: context.source,
+    remote: remote === undefined ? undefined : `${remote.name} [${remote.address}]`,
+    result: `${delivered > 0 ? `${delivered} of ${outcomes.length} delivered; ` : ""}${failure.kind}: ${textOf(failure)}`,
+  };
+  return { ...entry, history: [...(entry.history ?? []), note].slice(-historyMax) };
 }
 
 function countFinished(before: QueueEntry, after: QueueEntry): number {

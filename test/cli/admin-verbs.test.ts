@@ -77,6 +77,14 @@ async function serve(t: Test, reload: Awaited<ReturnType<AdminBackend["reload"]>
             attempts: 2,
             dueAt: Date.now() + 30_000,
             waitsFor: "its retry time",
+            history: [
+              {
+                at: Date.now() - 30_000,
+                source: "s1",
+                remote: "mx1.a.test [192.0.2.7]",
+                result: "transient: 450 busy",
+              },
+            ],
             recipients: [{ forwardPath: "x@a.test", state: "pending", detail: "450 busy" }],
           },
         ],
@@ -135,6 +143,7 @@ test("an operator looks at queues, lanes and a message", async (t) => {
   t.equal(noLane.status, 1);
   t.match(noLane.err, "no lane a1 yahoo is in use");
   t.match(explained.out, /a\.test \(site google\), attempts: 2\n {2}waits for {3}its retry time/);
+  t.match(explained.out, /attempt .* from s1 to mx1\.a\.test \[192\.0\.2\.7\]: transient: 450 busy/);
   t.match(explained.out, "<x@a.test>  pending: 450 busy");
   t.equal(unknown.status, 1);
   t.match(unknown.err, "postern: no message 0000000000000000 in the queue: look in the delivery log\n");
