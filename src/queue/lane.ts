@@ -306,7 +306,7 @@ export class Lane {
       this.#owner.unreachable(this, work, fault, undefined);
       // It may be this message that the peer cannot bear, or any: a rest does no harm to the one and spares the other.
       if (!session.carried) this.suspend(fault);
-    } else if (this.#suspension !== undefined || this.#owner.halted) this.#owner.giveBack([work]);
+    } else if (this.#suspension !== undefined || this.#ended || this.#owner.halted) this.#owner.giveBack([work]);
     else {
       session.group.ready.unshift(work);
       this.#ready++;
