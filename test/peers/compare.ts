@@ -79,6 +79,12 @@ export function withoutSignatures(content: Buffer): Buffer {
   return without(content, ["DKIM-Signature"]);
 }
 
+export function withChangedOctet(content: Buffer, at: number): Buffer {
+  const changed = Buffer.from(content);
+  changed[at] = (content[at] as number) ^ 1;
+  return changed;
+}
+
 /** Some of its octets changed, in a field that is signed. */
 export function withChangedSubject(content: Buffer): Buffer {
   return Buffer.from(content.toString("latin1").replace(/^Subject: /m, "Subject: changed "), "latin1");

@@ -121,9 +121,12 @@ function withLineEnds(text: Buffer): Buffer {
 
 const eightBitMime = `MIME-Version: 1.0${crlf}Content-Type: text/plain; charset=utf-8${crlf}Content-Transfer-Encoding: 8bit${crlf}`;
 
+/** The form without anything special. */
+export const plainForm = "plain text";
+
 const forms: readonly Form[] = [
   {
-    name: "plain text",
+    name: plainForm,
     lineBytes: 200,
     smtpUtf8: false,
     draft: (chance) => ({ body: paragraphs(chance, 1 + below(chance, 60)) }),
@@ -354,3 +357,12 @@ async function drawMessage(
 
 /** Tells which message a copy is of. */
 export const idField = "X-Peers-Id";
+
+/** Its recipients at this receiver. */
+export function pathsTo(message: Message, receiver: Pick<Receiver, "name">): string[] {
+  return message.forwardPaths.filter((path) => path.endsWith(`@${domainOf(receiver)}`));
+}
+
+export function recipientCount(messages: readonly Message[]): number {
+  return messages.reduce((sum, { forwardPaths }) => sum + forwardPaths.length, 0);
+}

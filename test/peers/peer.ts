@@ -6,6 +6,8 @@ interface Peer {
   readonly name: string;
   /** The Debian package, or the npm package, that it comes in. */
   readonly package: string;
+  /** It runs in a mount namespace, which only root may make. */
+  readonly needsRoot?: true;
   /** Whether that package is installed (or unpacked in `packages`). */
   isInstalled(packages: string): boolean | Promise<boolean>;
 }

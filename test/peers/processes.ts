@@ -60,7 +60,8 @@ export class Daemon {
   constructor(what: Command, logFile: string) {
     this.#logFile = logFile;
     const log = openSync(logFile, "a");
-    this.#child = spawn(what.command, what.args, {
+    // The kernel ends it with us, should we be killed.
+    this.#child = spawn("setpriv", ["--pdeathsig", "KILL", what.command, ...what.args], {
       cwd: what.cwd,
       env: environment(what),
       stdio: ["ignore", log, log],
@@ -83,7 +84,9 @@ export class Daemon {
       if (await isUp()) return;
       await pause(pollMs);
     }
-    throw new Error(`${this.#running ? "not ready in time" : "it ended"}\n${this.logTail()}`);
+    const why = this.#running ? `not ready after ${timeoutMs} ms` : "it ended";
+    await this.stop("SIGKILL");
+    throw new Error(`${why}\n${this.logTail()}`);
   }
 
   /** SIGTERM, then SIGKILL. In a room (room.sh) SIGKILL alone: it ends everything in the room. */

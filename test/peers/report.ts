@@ -28,14 +28,14 @@ export class Report {
     if (problems.length > examplesMax) this.comment(`and ${problems.length - examplesMax} more`);
   }
 
-  /** A peer that is not there: skipped, or failed where all are wanted. */
-  missing(peer: string, packageName: string, isWanted: boolean): void {
+  /** A peer that cannot run here: skipped, or failed where all are wanted. */
+  skip(peer: string, why: string, isWanted: boolean): void {
     if (isWanted) {
-      this.fail(peer, [`package ${packageName} is not installed`]);
+      this.fail(peer, [why]);
       return;
     }
     this.#skipped++;
-    print(`ok ${this.#number()} - ${peer} # SKIP ${peer}: package ${packageName} is not installed`);
+    print(`ok ${this.#number()} - ${peer} # SKIP ${peer}: ${why}`);
   }
 
   comment(text: string): void {

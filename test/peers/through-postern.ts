@@ -2,11 +2,12 @@
 
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { epochMs } from "../../native-bench/clock.ts";
+import { epochMs, pause } from "../../native-bench/clock.ts";
+import { EventLogReader } from "../../native-bench/event-log.ts";
 import { PosternProcess } from "../../native-bench/postern-process.ts";
 import { freePort } from "../../native-bench/run-config.ts";
 import { hashPassword } from "../../src/ingest/password.ts";
-import type { Message } from "./corpus.ts";
+import { type Message, recipientCount } from "./corpus.ts";
 import type { SubmissionPlace, Submitter } from "./peer.ts";
 import { placeOf, type Running } from "./places.ts";
 import type { Report } from "./report.ts";
@@ -14,6 +15,8 @@ import { dnsAddress, hostname, type SigningEntry } from "./world.ts";
 
 const readyMs = 30_000;
 const stopMs = 15_000;
+const logMs = 10_000;
+const pollMs = 100;
 const login = { user: "peers", password: "correct-horse-7" };
 
 export interface PosternWorld {
@@ -32,7 +35,7 @@ export async function submitToPostern(
   world: PosternWorld,
   report: Report,
   running: Running,
-): Promise<readonly Message[]> {
+): Promise<void> {
   const { folder } = world;
   const openPort = await freePort(2587);
   const loginPort = await freePort(2588);
@@ -63,7 +66,26 @@ export async function submitToPostern(
     report.check(`${submitter.name} submits ${own.length} messages${how} # ${seconds} s`, problems);
   };
   await Promise.all(submitters.flatMap((submitter) => [submit(submitter, false), submit(submitter, true)]));
-  return corpus;
+}
+
+/** Postern's own log, which may come a little later, must say the same: each recipient delivered once, none given up. */
+export async function checkEvents(corpus: readonly Message[], folder: string, report: Report): Promise<void> {
+  const recipients = recipientCount(corpus);
+  const wanted: Readonly<Record<string, number>> = { reception: recipients, delivery: recipients };
+  const unwanted = ["bounce", "expiration", "cancellation", "unknown-outcome"];
+  const log = new EventLogReader(join(folder, "events"));
+  const counts: Record<string, number> = {};
+  const until = epochMs() + logMs;
+  for (;;) {
+    for (const { kind } of log.poll()) counts[kind] = (counts[kind] ?? 0) + 1;
+    const problems = [...Object.keys(wanted), ...unwanted]
+      .filter((kind) => (counts[kind] ?? 0) !== (wanted[kind] ?? 0))
+      .map((kind) => `${counts[kind] ?? 0} events of kind ${kind}, not ${wanted[kind] ?? 0}`);
+    if (problems.length === 0 || epochMs() > until) {
+      return report.check("Postern's log tells of one delivery for each recipient", problems);
+    }
+    await pause(pollMs);
+  }
 }
 
 async function configOf(

@@ -20,6 +20,7 @@ export const exim: Receiver = {
   lineBytesMax: 30_000,
   addedFields: ["return-path", "envelope-to", "delivery-date", "received"],
   removedFields: [],
+  needsRoot: true,
   isInstalled: (packages) => isRoomInstalled("exim4-daemon-light", "exim4", packages),
   async start(place) {
     const mail = join(place.folder, "mail");

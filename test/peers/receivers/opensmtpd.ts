@@ -23,6 +23,7 @@ export const opensmtpd: Receiver = {
   addedFields: ["return-path", "delivered-to", "received"],
   // RFC 5322 section 3.6.3 lets it.
   removedFields: ["bcc"],
+  needsRoot: true,
   isInstalled: (packages) => isRoomInstalled("opensmtpd", "smtpd", packages),
   async start(place) {
     const mail = join(place.folder, "mail");

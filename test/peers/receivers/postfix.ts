@@ -23,6 +23,7 @@ export const postfix: Receiver = {
   lineBytesMax: 30_000,
   addedFields: ["return-path", "x-original-to", "delivered-to", "received"],
   removedFields: [],
+  needsRoot: true,
   isInstalled: (packages) => isRoomInstalled("postfix", "postfix", packages),
   async start(place) {
     const mail = join(place.folder, "mail");

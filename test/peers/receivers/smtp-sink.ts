@@ -19,6 +19,7 @@ export const smtpSink: Receiver = {
   lineBytesMax: 998,
   addedFields: [...["x-client-addr", "x-client-proto", "x-helo-args", "x-mail-args", "x-rcpt-args"], "received"],
   removedFields: [],
+  needsRoot: true,
   isInstalled: (packages) => isRoomInstalled("postfix", "smtp-sink", packages),
   async start(place) {
     const mail = join(place.folder, "mail");

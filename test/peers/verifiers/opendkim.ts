@@ -11,6 +11,7 @@ const runMs = 300_000;
 export const opendkim: Verifier = {
   name: "opendkim-testmsg",
   package: "opendkim-tools",
+  needsRoot: true,
   isInstalled: () => hasProgram("opendkim-testmsg"),
   async verify(contents, { dnsServer }, { folder }) {
     writeContents(contents, folder);
