@@ -57,7 +57,8 @@ export function scopeOf(fault: Fault): Scope {
         ? "site"
         : "message";
     case "network":
-      return stageScope(fault.stage);
+      // Unlike a refused RCPT, a connection that broke there is over for all of them.
+      return fault.stage === "rcpt" ? "session" : stageScope(fault.stage);
     case "reply":
       // RFC 5321 section 3.8: a 421 closes the channel, whatever command it answers.
       if (fault.reply.code === 421) return fault.stage === "connect" || fault.stage === "banner" ? "site" : "session";

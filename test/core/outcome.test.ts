@@ -38,7 +38,7 @@ test("a 421 ends the session, and as a greeting it is the site's (RFC 5321 secti
 
 test("a broken network is the site's until there is a session, and then the session's", (t) => {
   const scopes = stages.map((stage) => scopeOf({ kind: "network", stage, message: "" }));
-  t.same(scopes, ["site", "site", "site", "site", "site", "site", "session", "recipient", "session", "session"]);
+  t.same(scopes, ["site", "site", "site", "site", "site", "site", "session", "session", "session", "session"]);
   t.equal(scopeOf({ kind: "dns", stage: "resolve", message: "SERVFAIL" }), "site");
   t.end();
 });
