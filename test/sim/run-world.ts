@@ -8,9 +8,11 @@ import { addressFilter } from "../../src/core/ip-address.ts";
 import { newQuirks, openConnection } from "../../src/delivery/delivery.ts";
 import { createDsnWriter, formatEvent, isDsnDue, type ReplyClassifier } from "../../src/outcome/outcome.ts";
 import { MailQueue } from "../../src/queue/mail-queue.ts";
+import type { OpenConnection } from "../../src/queue/lane.ts";
 import type { Submission } from "../../src/queue/queue.ts";
 import { makePlanResolver } from "../../src/resolve/resolve.ts";
 import type { Signer } from "../../src/signing/signing.ts";
+import type { Spool } from "../../src/spool/spool.ts";
 import { silentLog } from "../../src/telemetry/log.ts";
 import { MemorySpool } from "../support/memory-spool.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
@@ -34,14 +36,31 @@ export interface WorldResult {
 }
 
 const addedHeader = "DKIM-Signature: v=1; a=simulated\r\n";
+const namePattern = /^DKIM-Signature: [^\r]*\r\nX-Queue-Id: ([0-9a-z]{16})\r\n/;
+const nameBytesMax = 200;
+/** What is checked of acknowledgements, beside the checkers of the history. */
+export const lostName = "what was acknowledged is there";
 const restartMs: Millis = 10 * secondMs;
 /** After the world is healthy everything must be gone within the longest life of a message and its DSN. */
 const drainMaxMs: Millis = 9 * dayMs;
 
-export async function runWorld(seed: number, classifier: ReplyClassifier): Promise<WorldResult> {
+/** Parts of a world that are broken on purpose, to show that the checkers see it. */
+export interface Sabotage {
+  readonly spool?: (spool: MemorySpool) => Spool;
+  readonly openConnection?: (open: OpenConnection) => OpenConnection;
+  readonly sink?: (sink: EventSink) => EventSink;
+  /** What exchangers take for the limit of connections. */
+  readonly connectionsMax?: number;
+}
+
+export async function runWorld(
+  seed: number,
+  classifier: ReplyClassifier,
+  sabotage: Sabotage = {},
+): Promise<WorldResult> {
   const clock = new SimClock(simStart);
   const world = drawWorld(seed, new SeededRandom(seed), clock.now());
-  const run = new Run(world, clock, new SeededRandom(seed ^ 0x5bd1e995), classifier);
+  const run = new Run(world, clock, new SeededRandom(seed ^ 0x5bd1e995), classifier, sabotage);
   return run.run();
 }
 
@@ -80,6 +99,7 @@ class Run {
   readonly #clock: SimClock;
   readonly #random: Random;
   readonly #classifier: ReplyClassifier;
+  readonly #sabotage: Sabotage;
   readonly #digest = createHash("sha256");
   readonly #exchangers = new Map<string, SimExchanger>();
   readonly #contents = new Map<string, string>();
@@ -93,11 +113,12 @@ class Run {
   #spool: MemorySpool;
   #process: Process | undefined;
 
-  constructor(world: World, clock: SimClock, random: Random, classifier: ReplyClassifier) {
+  constructor(world: World, clock: SimClock, random: Random, classifier: ReplyClassifier, sabotage: Sabotage) {
     this.#world = world;
     this.#clock = clock;
     this.#random = random;
     this.#classifier = classifier;
+    this.#sabotage = sabotage;
     this.#spool = new MemorySpool({ clock, random });
     const limits = world.config.sites.defaults;
     for (const { name, address, moods } of world.hosts) {
@@ -108,7 +129,7 @@ class Run {
         moods,
         healthyAt: world.healthyAt,
         knows: isKnown,
-        connectionsMax: this.#connectionsMaxOf(address),
+        connectionsMax: sabotage.connectionsMax ?? this.#connectionsMaxOf(address),
         messagesPerConnectionMax: limits.messagesPerConnectionMax,
         taken: (taken: Taken) => this.#take(taken),
         breach: (text: string) => this.#breaches.push(text),
@@ -151,21 +172,24 @@ class Run {
     );
     const quirks = newQuirks(clock);
     const isAllowedAddress = addressFilter(world.config.delivery.internalNetworksAllowed);
+    const unbroken = <Part>(part: Part): Part => part;
+    const { spool = unbroken, openConnection: breakConnection = unbroken, sink = unbroken } = this.#sabotage;
+    const open: OpenConnection = (spec, feed) =>
+      openConnection(
+        { clock, random, network, log: silentLog },
+        { timeouts: world.config.delivery.timeouts, isAllowedAddress, quirks },
+        spec,
+        feed,
+      );
     const queue = new MailQueue(
       {
         clock,
         random,
-        spool: this.#spool,
+        spool: spool(this.#spool),
         signer: this.#signer(clock),
         planResolver,
-        openConnection: (spec, feed) =>
-          openConnection(
-            { clock, random, network, log: silentLog },
-            { timeouts: world.config.delivery.timeouts, isAllowedAddress, quirks },
-            spec,
-            feed,
-          ),
-        sink: this.#sink(clock),
+        openConnection: breakConnection(open),
+        sink: sink(this.#sink(clock)),
         classifier: this.#classifier,
         dsnWriter: createDsnWriter({ hostname: world.config.hostname, returnPath: world.config.bounces.returnPath, random }),
         dsnDue: isDsnDue,
@@ -268,7 +292,9 @@ class Run {
 
   #take(taken: Taken): void {
     this.#learnDsns();
-    const queueId = this.#contents.get(createHash("sha256").update(taken.content).digest("hex"));
+    // By its name first, so that content which arrives changed is seen as that; DSNs, which have none, by their octets.
+    const named = namePattern.exec(taken.content.toString("latin1", 0, nameBytesMax))?.[1];
+    const queueId = named ?? this.#contents.get(createHash("sha256").update(taken.content).digest("hex"));
     if (queueId === undefined) {
       this.#breaches.push(`${taken.exchanger} took content that nobody submitted`);
       return;
@@ -349,12 +375,12 @@ class Run {
       addedHeader,
     };
     this.#record(this.#lines.join(""));
-    const lost = this.#acked.filter((queueId) => !received.has(queueId)).map((queueId) => `lost: ${queueId} was acknowledged`);
+    const lost = this.#acked.filter((queueId) => !received.has(queueId)).map((queueId) => `${queueId} was acknowledged and is not there`);
     return {
       seed: this.#world.seed,
       violations: [
         ...this.#fatal,
-        ...lost,
+        ...lost.map((text) => `${lostName}: ${text}`),
         ...checkers.flatMap((checker) => checker.check(history).map((text) => `${checker.name}: ${text}`)),
       ],
       history: this.#digest.digest("hex"),
