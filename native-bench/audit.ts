@@ -17,7 +17,9 @@ interface Promised {
 export interface Latency {
   readonly count: number;
   readonly p50Ms: number;
+  readonly p90Ms: number;
   readonly p99Ms: number;
+  readonly p999Ms: number;
   readonly maxMs: number;
 }
 
@@ -193,7 +195,14 @@ export function answeredBeforeKillMs(duplicate: Duplicate, kills: readonly numbe
 function latencyOf(spans: number[]): Latency {
   spans.sort((one, other) => one - other);
   const at = (share: number): number => spans[Math.min(spans.length - 1, Math.floor(spans.length * share))] ?? 0;
-  return { count: spans.length, p50Ms: at(0.5), p99Ms: at(0.99), maxMs: spans.at(-1) ?? 0 };
+  return {
+    count: spans.length,
+    p50Ms: at(0.5),
+    p90Ms: at(0.9),
+    p99Ms: at(0.99),
+    p999Ms: at(0.999),
+    maxMs: spans.at(-1) ?? 0,
+  };
 }
 
 function answered(receipt: Receipt): boolean {

@@ -1,138 +1,132 @@
-// `npm run bench -- SCENARIO`: runs one scenario against Postern and prints what was measured.
+// `npm run bench -- SCENARIO`: runs one scenario against Postern (and a peer) and says what was measured.
 
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
-import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
-import { generatePrivateKey } from "../src/signing/signing.ts";
-import { domainsOf, operatorsOf, senderDomain, zoneOf } from "./bench-world.ts";
-import { Box, endOnSignals } from "./box.ts";
-import { epochMs, pause } from "./clock.ts";
+import { type BenchOptions, helpText, listText, parseBenchOptions } from "./bench-options.ts";
+import { endOnSignals } from "./box.ts";
+import { runLoad } from "./load-run.ts";
+import { findPeer, peerNames } from "./peers/peers.ts";
+import { runWithPostfixTools } from "./peers/postfix-tools.ts";
 import { repositoryRoot } from "./postern-process.ts";
-import { cpuOf, residentBytes } from "./process-usage.ts";
+import { startPostern } from "./postern-server.ts";
+import { reportHtml } from "./report/html.ts";
+import type { BenchReport, Check, Pair, RestartReport, RunReport } from "./report/report.ts";
+import { bareSignatureUs, checksOf, machineOf, termsOf } from "./report/terms.ts";
+import { Progress, reportText } from "./report/text.ts";
 import { runRestart } from "./restart.ts";
-import type { Override } from "./run-config.ts";
-import { latency } from "./scenario/latency.ts";
-import { restart } from "./scenario/restart.ts";
+import { findScenario } from "./scenario/catalog.ts";
 import type { Scenario } from "./scenario/scenario.ts";
-import { throughput } from "./scenario/throughput.ts";
-
-const scenarios = new Map([throughput, latency, restart].map((scenario) => [scenario.name, scenario]));
-const readyTimeoutMs = 30_000;
-const settleTimeoutMs = 300_000;
-
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    messages: { type: "string" },
-    size: { type: "string" },
-    sessions: { type: "string" },
-    signed: { type: "boolean", default: false },
-    json: { type: "string" },
-    profile: { type: "boolean", default: false },
-    keep: { type: "boolean", default: false },
-  },
-});
-const found = scenarios.get(positionals[0] ?? "");
-if (found === undefined) {
-  console.error(`bench: name a scenario: ${[...scenarios.keys()].join(", ")}`);
-  process.exit(2);
-}
-const scenario: Scenario = {
-  ...found,
-  messages: Number(values.messages ?? found.messages),
-  bodyBytes: Number(values.size ?? found.bodyBytes),
-  sessions: Number(values.sessions ?? found.sessions),
-  signed: values.signed || found.signed,
-};
-endOnSignals();
-if (scenario.name === restart.name) {
-  const report = await runRestart(scenario);
-  console.log(JSON.stringify(report, null, 2));
-  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(report, null, 2)}\n`);
-  process.exit(report.lost === 0 && report.duplicates === 0 ? 0 : 1);
-}
 
 const folder = join(repositoryRoot, "var", "bench");
-rmSync(folder, { recursive: true, force: true });
-mkdirSync(folder, { recursive: true });
+const template = join(repositoryRoot, "conf", "bench.yaml");
 
-await using box = await Box.open({
-  folder,
-  template: join(repositoryRoot, "conf", "bench.yaml"),
-  overrides: [...scenario.overrides, ...(scenario.signed ? await signing() : [])],
-  operators: operatorsOf(scenario),
-  zone: zoneOf(scenario),
-  seed: 1,
-  usualPorts: false,
-});
-if (values.profile) process.env.NODE_OPTIONS = `--cpu-prof --cpu-prof-dir=${folder}`;
-const postern = box.startPostern();
-await postern.ready(readyTimeoutMs);
-const pid = postern.pid;
-const cpuBefore = cpuOf(pid);
-const startedAt = epochMs();
-const loading = box.load({
-  runId: "bench",
-  target: box.submission,
-  messages: scenario.messages,
-  sessions: scenario.sessions,
-  messagesPerSession: scenario.messagesPerSession,
-  ratePerSecond: scenario.ratePerSecond,
-  bodyBytes: scenario.bodyBytes,
-  recipientsPerMessage: scenario.recipientsPerMessage,
-  reversePath: `bench@${senderDomain}`,
-  domains: domainsOf(scenario).map((domain) => ({ domain, weight: 1 })),
-  stream: undefined,
-  dotLines: false,
-  seed: 1,
-});
-let residentMax = 0;
-const wanted = scenario.messages * scenario.recipientsPerMessage;
-for (;;) {
-  const counts = await box.counts();
-  residentMax = Math.max(residentMax, residentBytes(pid));
-  if (counts.receipts >= wanted || epochMs() - startedAt > settleTimeoutMs) break;
-  await pause(50);
+async function main(): Promise<number> {
+  const parsed = parseBenchOptions(process.argv.slice(2));
+  switch (parsed.kind) {
+    case "help":
+      process.stdout.write(`${helpText}\n${listText()}`);
+      return 0;
+    case "list":
+      process.stdout.write(listText());
+      return 0;
+    case "wrong":
+      return wrongUsage(parsed.message);
+    case "options":
+      return bench(parsed.options);
+  }
 }
-const endedAt = epochMs();
-const source = await loading;
-const cpuAfter = cpuOf(pid);
-const counts = await box.counts();
-const seconds = (endedAt - startedAt) / 1000;
-const acceptSeconds = ((source.lastAt ?? endedAt) - (source.firstAt ?? startedAt)) / 1000;
-const report = {
-  scenario: scenario.name,
-  about: scenario.about,
-  machine: { cores: availableParallelism(), node: process.version },
-  durable: "fsync before each 250",
-  signed: scenario.signed ? "rsa-2048" : "no",
-  messageBytes: scenario.bodyBytes,
-  messages: scenario.messages,
-  accepted: source.acknowledged,
-  delivered: counts.receipts,
-  seconds,
-  acceptedPerSecond: source.acknowledged / acceptSeconds,
-  deliveredPerSecond: counts.receipts / seconds,
-  posternCpuUsPerMessage: {
-    user: (1e6 * (cpuAfter.userSeconds - cpuBefore.userSeconds)) / scenario.messages,
-    system: (1e6 * (cpuAfter.systemSeconds - cpuBefore.systemSeconds)) / scenario.messages,
-  },
-  sourceCpuUsPerMessage: (1000 * source.cpuMs) / scenario.messages,
-  receiversCpuUsPerMessage: (1000 * counts.cpuMs) / scenario.messages,
-  residentMiB: residentMax / 1024 / 1024,
-  greetingMs: source.greeting,
-  finalDotTo250Ms: source.finalDot,
-  problem: source.lastProblem,
-};
-console.log(JSON.stringify(report, null, 2));
-if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(report, null, 2)}\n`);
-process.exitCode = report.delivered >= wanted ? 0 : 1;
 
-async function signing(): Promise<Override[]> {
-  const keyFile = join(folder, "bench.pem");
-  writeFileSync(keyFile, await generatePrivateKey("rsa-2048"));
-  return [
-    [["signing"], [{ domain: senderDomain, keys: [{ selector: "b", algorithm: "rsa-sha256", key_file: keyFile }] }]],
-  ];
+function wrongUsage(message: string): number {
+  process.stderr.write(`bench: ${message}. The scenarios:\n${listText()}`);
+  return 2;
 }
+
+async function bench(options: BenchOptions): Promise<number> {
+  const found = await findScenario(options.scenario);
+  if (found === undefined) return wrongUsage(`there is no scenario ${options.scenario}`);
+  const scenario: Scenario = { ...found, ...options.changes };
+  if (options.peer !== undefined && !peerNames.includes(options.peer)) {
+    return wrongUsage(`there is no peer ${options.peer}, only ${peerNames.join(", ")}`);
+  }
+  endOnSignals();
+  const machine = machineOf();
+  const runs: RunReport[] = [];
+  const checks: Check[] = [];
+  let restart: RestartReport | undefined;
+  if (scenario.kind === "restart") {
+    restart = await runRestart(scenario, folder, template);
+    checks.push(...checksOf(scenario.targets, "postern", restart));
+  } else {
+    runs.push(...(await runAll(scenario, options)));
+    for (const run of runs) if (run.server === "postern") checks.push(...checksOf(scenario.targets, "postern", run));
+  }
+  const report: BenchReport = {
+    scenario: scenario.name,
+    about: scenario.about,
+    at: new Date().toISOString(),
+    machine,
+    terms: termsOf(scenario),
+    runs,
+    restart,
+    pairs: pairsOf(runs),
+    checks,
+  };
+  process.stdout.write(reportText(report));
+  if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(report, undefined, 2)}\n`);
+  if (options.html !== undefined) writeFileSync(options.html, reportHtml(report));
+  const clean = runs.every((run) => run.accepted === run.messages && run.lost === 0 && run.duplicates === 0);
+  return clean && (restart === undefined || (restart.lost === 0 && restart.duplicates === 0)) ? 0 : 1;
+}
+
+/** Postern alone, or Postern and a peer in turn: A B A B. */
+async function runAll(scenario: Scenario, options: BenchOptions): Promise<RunReport[]> {
+  const peer = options.peer === undefined ? undefined : findPeer(options.peer);
+  if (peer !== undefined && !peer.isInstalled()) {
+    process.stdout.write(`${peer.name} is not installed: skipped. ${peer.howToInstall}\n`);
+  }
+  const isPeerHere = peer?.isInstalled() === true;
+  const progress = new Progress(process.stdout);
+  const runs: RunReport[] = [];
+  const signatureUs = scenario.signed ? bareSignatureUs() : undefined;
+  for (let i = 0; i < (isPeerHere ? options.pairs : 1); i++) {
+    for (const name of isPeerHere && peer !== undefined ? ["postern", peer.name] : ["postern"]) {
+      progress.begin(name);
+      rmSync(folder, { recursive: true, force: true });
+      mkdirSync(folder, { recursive: true });
+      const isPostern = name === "postern" || peer === undefined;
+      const plan = {
+        scenario: isPostern ? scenario : { ...scenario, signed: false },
+        folder,
+        template,
+        serverName: name,
+        notes: isPostern ? [] : peer.notes,
+        bareSignatureUs: isPostern ? signatureUs : undefined,
+        start: isPostern
+          ? (box: Parameters<typeof startPostern>[0]) =>
+              startPostern(box, { profileFolder: options.profile ? folder : undefined })
+          : (box: Parameters<typeof startPostern>[0]) => peer.start(box, scenario),
+        onSample: (...seen: Parameters<Progress["show"]>) => progress.show(...seen),
+      };
+      runs.push(await (options.tools === "postfix" ? runWithPostfixTools(plan) : runLoad(plan)));
+      progress.end();
+    }
+  }
+  if (!options.keep && !options.profile) rmSync(folder, { recursive: true, force: true });
+  return runs;
+}
+
+function pairsOf(runs: readonly RunReport[]): Pair[] {
+  const pairs: Pair[] = [];
+  for (const [i, one] of runs.entries()) {
+    const other = runs[i + 1];
+    if (one.server !== "postern" || other === undefined || other.server === "postern") continue;
+    pairs.push({
+      delivered: one.deliveredPerSecond / other.deliveredPerSecond,
+      accepted: one.acceptedPerSecond / other.acceptedPerSecond,
+      cpu: other.cpu.serverUsPerMessage / one.cpu.serverUsPerMessage,
+    });
+  }
+  return pairs;
+}
+
+process.exitCode = await main();

@@ -10,7 +10,7 @@ import { EventLogReader, type LoggedEvent } from "./event-log.ts";
 import { lockFolder } from "./folder-lock.ts";
 import { PosternProcess } from "./postern-process.ts";
 import { freePort, type Override, type RunPlaces, readPorts, writeRunConfig } from "./run-config.ts";
-import type { InternetApi, InternetCounts } from "./sink/internet-process.ts";
+import type { InternetApi, InternetCounts, InternetTotals } from "./sink/internet-process.ts";
 import type { Receipt } from "./sink/ledger.ts";
 import type { OperatorSetup } from "./sink/sink-server.ts";
 import type { LoadPlan, SourceCounts } from "./source/load-plan.ts";
@@ -21,7 +21,8 @@ export interface BoxPlan {
   readonly folder: string;
   /** The config file that the run's own is made from. */
   readonly template: string;
-  readonly overrides?: readonly Override[] | undefined;
+  /** A function may write files into the folder first. */
+  readonly overrides?: readonly Override[] | (() => Promise<readonly Override[]>) | undefined;
   readonly operators: readonly OperatorSetup[];
   readonly zone: Readonly<Record<string, ZoneEntry>>;
   readonly seed: number;
@@ -43,10 +44,12 @@ const leftovers = ["spool", "events", "postern.log"] as const;
 
 export class Box implements AsyncDisposable {
   readonly audit = new Audit();
+  readonly folder: string;
   readonly configFile: string;
   readonly logFile: string;
   places: RunPlaces;
   readonly #plan: BoxPlan;
+  readonly #overrides: readonly Override[];
   readonly #lock: Server;
   readonly #internet: Remote<InternetApi>;
   readonly #source: Remote<SourceApi>;
@@ -68,10 +71,13 @@ export class Box implements AsyncDisposable {
     places: RunPlaces,
     internet: Remote<InternetApi>,
     source: Remote<SourceApi>,
+    overrides: readonly Override[],
   ) {
     this.#plan = plan;
+    this.#overrides = overrides;
     this.#lock = lock;
     this.places = places;
+    this.folder = plan.folder;
     this.configFile = join(plan.folder, "postern.yaml");
     this.logFile = join(plan.folder, "postern.log");
     this.#internet = internet;
@@ -108,7 +114,8 @@ export class Box implements AsyncDisposable {
         spool: join(plan.folder, "spool"),
         events: join(plan.folder, "events"),
       };
-      return new Box(plan, lock, places, internet, source);
+      const overrides = typeof plan.overrides === "function" ? await plan.overrides() : plan.overrides;
+      return new Box(plan, lock, places, internet, source, overrides ?? []);
     } catch (error) {
       internet.kill();
       source.kill();
@@ -118,7 +125,7 @@ export class Box implements AsyncDisposable {
   }
 
   #writeConfig(): void {
-    writeRunConfig(this.#plan.template, this.configFile, this.places, this.#plan.overrides);
+    writeRunConfig(this.#plan.template, this.configFile, this.places, this.#overrides);
   }
 
   /**
@@ -171,6 +178,15 @@ export class Box implements AsyncDisposable {
 
   change(operator: string, patch: Partial<OperatorSetup["profile"]>): Promise<void> {
     return this.#internet.call("change", { operator, patch });
+  }
+
+  /** The processes of the load source and of the receivers. */
+  get pids(): { readonly source: number; readonly receivers: number } {
+    return { source: this.#source.pid, receivers: this.#internet.pid };
+  }
+
+  totals(): Promise<InternetTotals> {
+    return this.#internet.call("totals");
   }
 
   counts(): Promise<InternetCounts> {

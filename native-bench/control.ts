@@ -39,6 +39,10 @@ export class Remote<Methods extends Api> {
     this.#child.on("error", (cause) => this.#failAll(new Error(`${name} could not be started`, { cause })));
   }
 
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
   call<Name extends keyof Methods & string>(
     method: Name,
     ...argument: Parameters<Methods[Name]>

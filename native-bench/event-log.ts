@@ -12,6 +12,7 @@ export interface LoggedEvent {
   readonly stream?: string;
   readonly forwardPath?: string;
   readonly site?: string;
+  readonly source?: string;
   readonly reply?: { readonly code: number; readonly enhanced?: string; readonly text: string };
   readonly bounceClass?: string;
   readonly attempts?: number;

@@ -2,7 +2,7 @@
 
 import { baseScenario, type Scenario } from "./scenario.ts";
 
-export const latency: Scenario = {
+export const scenario: Scenario = {
   ...baseScenario,
   name: "latency",
   about: "20 parallel sessions, a new connection for each message",

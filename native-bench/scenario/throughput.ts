@@ -2,8 +2,12 @@
 
 import { baseScenario, type Scenario } from "./scenario.ts";
 
-export const throughput: Scenario = {
+export const scenario: Scenario = {
   ...baseScenario,
   name: "throughput",
   about: "10 KB messages to 50 domains, flat out",
+  targets: [
+    { value: "cpu.serverUsPerMessage", atMost: 250 },
+    { value: "eventLoopLagMs.p99", atMost: 20 },
+  ],
 };

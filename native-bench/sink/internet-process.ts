@@ -28,6 +28,15 @@ export interface InternetCounts {
   readonly cpuMs: number;
 }
 
+/** What can be asked often. */
+export interface InternetTotals {
+  readonly receipts: number;
+  readonly breaches: number;
+  /** Recipients and messages told to come later: greylisted, deferred, over a rate, down. */
+  readonly deferrals: number;
+  readonly connectionsOpen: number;
+}
+
 /** What `Remote` may call. */
 export interface InternetApi {
   readonly [method: string]: (argument: never) => unknown;
@@ -37,6 +46,7 @@ export interface InternetApi {
   readonly breaches: () => readonly Breach[];
   readonly samples: () => readonly Uint8Array[];
   readonly counts: () => InternetCounts;
+  readonly totals: () => InternetTotals;
   readonly change: (change: { readonly operator: string; readonly patch: Partial<OperatorProfile> }) => void;
   readonly close: () => Promise<void>;
 }
@@ -78,6 +88,10 @@ function internetApi(): InternetApi {
         questions: dns.questions,
         cpuMs: (cpu.user + cpu.system) / 1_000,
       };
+    },
+    totals() {
+      const { ledger, sink } = use();
+      return { receipts: ledger.receipts.length, breaches: ledger.breachCount, ...sink.totals() };
     },
     change: ({ operator, patch }) => use().sink.change(operator, patch),
     async close() {

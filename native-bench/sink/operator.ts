@@ -115,6 +115,9 @@ export const breachRules: readonly Rule[] = [
   "blocked",
 ];
 
+/** The rules whose answer is "later". */
+export const deferralRules: readonly Rule[] = [...breachRules, "greylist", "deferral", "down"];
+
 export interface Verdict {
   readonly rule: Rule;
   /** Whether the command (connection, MAIL, RCPT, message) is taken. */

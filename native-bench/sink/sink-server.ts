@@ -4,7 +4,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import { createSecureContext, type SecureContext } from "node:tls";
 import { epochMs } from "../clock.ts";
 import type { Ledger } from "./ledger.ts";
-import { createOperator, type Operator, type OperatorProfile, type Rule } from "./operator.ts";
+import { createOperator, deferralRules, type Operator, type OperatorProfile, type Rule } from "./operator.ts";
 import { selfSigned } from "./self-signed.ts";
 import { allExtensions, type SessionHost, SinkSession } from "./sink-session.ts";
 
@@ -107,6 +107,14 @@ export class SinkServer {
     const station = this.#stations.find(({ operator }) => operator.profile.name === name);
     if (station === undefined) throw new Error(`no operator ${name}`);
     station.operator.profile = { ...station.operator.profile, ...patch };
+  }
+
+  totals(): { readonly deferrals: number; readonly connectionsOpen: number } {
+    let deferrals = 0;
+    for (const { operator } of this.#stations) {
+      for (const [rule, count] of operator.verdicts) if (deferralRules.includes(rule)) deferrals += count;
+    }
+    return { deferrals, connectionsOpen: this.#sessions.size };
   }
 
   counts(): OperatorCounts[] {

@@ -1,5 +1,17 @@
 // What a load source shall send, and what it found.
 
+/** Bodies of so many octets, in proportion to `weight`. */
+export interface SizeShare {
+  readonly bytes: number;
+  readonly weight: number;
+}
+
+/** Messages fall due in groups. */
+export interface Bursts {
+  readonly messages: number;
+  readonly everyMs: number;
+}
+
 export interface LoadPlan {
   /** Begins each X-Bench-Id, so that the runs of one ledger can be told apart. */
   readonly runId: string;
@@ -10,7 +22,9 @@ export interface LoadPlan {
   readonly messagesPerSession: number;
   /** undefined: as fast as the server takes them. */
   readonly ratePerSecond: number | undefined;
-  readonly bodyBytes: number;
+  /** Instead of a rate. */
+  readonly bursts?: Bursts | undefined;
+  readonly bodyBytes: number | readonly SizeShare[];
   readonly recipientsPerMessage: number;
   readonly reversePath: string;
   /** Recipient domains; each recipient's domain is drawn by weight. */
@@ -19,6 +33,10 @@ export interface LoadPlan {
   readonly stream: string | undefined;
   /** Puts lines that begin with a dot into the body. */
   readonly dotLines: boolean;
+  /** STARTTLS, and a certificate that is not looked at. */
+  readonly startTls?: boolean | undefined;
+  /** AUTH PLAIN (RFC 4616) at each connection. */
+  readonly login?: { readonly user: string; readonly password: string } | undefined;
   readonly seed: number;
 }
 
@@ -35,7 +53,9 @@ export interface Acknowledgement {
 export interface Percentiles {
   readonly count: number;
   readonly p50Ms: number;
+  readonly p90Ms: number;
   readonly p99Ms: number;
+  readonly p999Ms: number;
   readonly maxMs: number;
 }
 
@@ -54,6 +74,10 @@ export interface SourceCounts {
   readonly greeting: Percentiles;
   /** From the final dot to its 250. */
   readonly finalDot: Percentiles;
+  /** From connect to the 250 of the connection's first message. */
+  readonly connectTo250: Percentiles;
   readonly lastProblem: string | undefined;
+  /** Octets of the bodies acknowledged. */
+  readonly bodyBytes: number;
   readonly cpuMs: number;
 }

@@ -1,0 +1,302 @@
+// One run of a scenario against one server: submit, look on while it delivers, and hold the books at the end.
+
+import { loadPlanOf, operatorsOf, overridesOf, sourcesOf, zoneOf } from "./bench-world.ts";
+import { Box } from "./box.ts";
+import { epochMs, pause } from "./clock.ts";
+import type { LoggedEvent } from "./event-log.ts";
+import { commitPercentileMs, type PosternFigures } from "./postern-figures.ts";
+import { type Cpu, cpuOf, minus, residentParts } from "./process-usage.ts";
+import type { MemoryReport, RunReport, Sample, SourcesReport } from "./report/report.ts";
+import type { Scenario } from "./scenario/scenario.ts";
+import type { RunningServer } from "./server.ts";
+import type { Receipt } from "./sink/ledger.ts";
+import { deferralRules } from "./sink/operator.ts";
+import type { SourceCounts } from "./source/load-plan.ts";
+
+export interface LoadRunPlan {
+  readonly scenario: Scenario;
+  /** Absolute, and empty or not there. */
+  readonly folder: string;
+  readonly template: string;
+  readonly serverName: string;
+  readonly notes: readonly string[];
+  readonly bareSignatureUs: number | undefined;
+  start(box: Box): Promise<RunningServer>;
+  /** Called at each look. */
+  onSample(sample: Sample, wanted: number): void;
+}
+
+const samplePeriodMs = 250;
+/** Longer runs keep fewer samples: each second one is dropped whenever there are more than this. */
+const samplesMax = 1_200;
+/** Without any progress for this long the run is over, whatever is still open. */
+const stallMs = 60_000;
+/** The last copies may come twice, and the last events must be written. */
+const quietMs = 500;
+
+export async function runLoad(plan: LoadRunPlan): Promise<RunReport> {
+  const { scenario } = plan;
+  await using box = await Box.open({
+    folder: plan.folder,
+    template: plan.template,
+    overrides: () => overridesOf(scenario, plan.folder),
+    operators: operatorsOf(scenario),
+    zone: zoneOf(scenario),
+    seed: 1,
+  });
+  const server = await plan.start(box);
+  try {
+    const watch = new Watch(box, server, scenario, plan.onSample);
+    const source = await watch.untilDelivered();
+    await pause(quietMs);
+    return await reportOf(plan, box, watch, source);
+  } finally {
+    await server.stop();
+  }
+}
+
+interface Usage {
+  readonly at: number;
+  readonly server: Cpu;
+  readonly source: Cpu;
+  readonly receivers: Cpu;
+}
+
+/** Looks at all processes again and again until the mail is through. */
+class Watch {
+  readonly startedAt = epochMs();
+  readonly samples: Sample[] = [];
+  readonly loopLagsMs: number[] = [];
+  firstUsage: Usage;
+  lastUsage: Usage;
+  firstFigures: PosternFigures | undefined;
+  lastFigures: PosternFigures | undefined;
+  readonly #box: Box;
+  readonly #server: RunningServer;
+  readonly #scenario: Scenario;
+  readonly #onSample: LoadRunPlan["onSample"];
+  #stride = 1;
+  #looks = 0;
+
+  constructor(box: Box, server: RunningServer, scenario: Scenario, onSample: LoadRunPlan["onSample"]) {
+    this.#box = box;
+    this.#server = server;
+    this.#scenario = scenario;
+    this.#onSample = onSample;
+    this.firstUsage = this.#usage();
+    this.lastUsage = this.firstUsage;
+  }
+
+  async untilDelivered(): Promise<SourceCounts> {
+    const { messages, recipientsPerMessage, name } = this.#scenario;
+    const loading = this.#box.load(loadPlanOf(this.#scenario, this.#server.target));
+    let source: SourceCounts | undefined;
+    let failure: unknown;
+    loading.then(
+      (counts) => (source = counts),
+      (error: unknown) => (failure = error),
+    );
+    this.firstFigures = await this.#server.figures();
+    let progressAt = this.startedAt;
+    let progress = 0;
+    let nextAt = this.startedAt + samplePeriodMs;
+    for (;;) {
+      await pause(Math.max(1, nextAt - epochMs()));
+      nextAt = Math.max(nextAt + samplePeriodMs, epochMs());
+      if (failure !== undefined) throw failure;
+      const sample = await this.#look(name);
+      this.#onSample(sample, messages * recipientsPerMessage);
+      if (sample.accepted + sample.delivered > progress) {
+        progress = sample.accepted + sample.delivered;
+        progressAt = epochMs();
+      }
+      const isThrough = source !== undefined && sample.delivered >= source.acknowledged * recipientsPerMessage;
+      if (isThrough || epochMs() - progressAt > stallMs) break;
+    }
+    if (source === undefined) {
+      await this.#box.stopLoad(name);
+      source = await loading;
+    }
+    return source;
+  }
+
+  async #look(runId: string): Promise<Sample> {
+    const [source, totals, figures] = await Promise.all([
+      this.#box.sourceCounts(runId),
+      this.#box.totals(),
+      this.#server.figures(),
+    ]);
+    const before = this.lastUsage;
+    const now = this.#usage();
+    const spanSeconds = Math.max(0.001, (now.at - before.at) / 1_000);
+    const share = (part: "server" | "source" | "receivers"): number => {
+      const { userSeconds, systemSeconds } = minus(now[part], before[part]);
+      return (userSeconds + systemSeconds) / spanSeconds;
+    };
+    const server = this.#server.memory();
+    const mib = (bytes: number | undefined): number | undefined =>
+      bytes === undefined ? undefined : bytes / 1_048_576;
+    const sample: Sample = {
+      atMs: now.at - this.startedAt,
+      accepted: source.acknowledged,
+      delivered: totals.receipts,
+      deferrals: totals.deferrals,
+      connections: totals.connectionsOpen,
+      serverCpu: share("server"),
+      sourceCpu: share("source"),
+      receiversCpu: share("receivers"),
+      serverPrivateMiB: server.anonymousMiB,
+      serverFileMiB: server.fileMiB,
+      sourceMiB: residentParts(this.#box.pids.source).anonymousMiB,
+      receiversMiB: residentParts(this.#box.pids.receivers).anonymousMiB,
+      loopLagMs: figures?.loopLagMs,
+      spoolFileMiB: mib(figures?.spoolFileBytes),
+      spoolLiveMiB: mib(figures?.spoolLiveBytes),
+    };
+    this.lastUsage = now;
+    this.lastFigures = figures ?? this.lastFigures;
+    if (figures !== undefined) this.loopLagsMs.push(figures.loopLagMs);
+    this.#keep(sample);
+    return sample;
+  }
+
+  #keep(sample: Sample): void {
+    if (this.#looks++ % this.#stride === 0) this.samples.push(sample);
+    if (this.samples.length <= samplesMax) return;
+    this.#stride *= 2;
+    this.samples.splice(0, this.samples.length, ...this.samples.filter((_, i) => i % 2 === 0));
+  }
+
+  #usage(): Usage {
+    const { source, receivers } = this.#box.pids;
+    return { at: epochMs(), server: this.#server.cpu(), source: cpuOf(source), receivers: cpuOf(receivers) };
+  }
+}
+
+async function reportOf(plan: LoadRunPlan, box: Box, watch: Watch, source: SourceCounts): Promise<RunReport> {
+  const { scenario } = plan;
+  const { receipts, events } = await box.poll();
+  const counts = await box.counts();
+  const repliedAt = receipts.flatMap(({ repliedAt }) => repliedAt ?? []).sort((one, other) => one - other);
+  const lastAt = repliedAt.at(-1) ?? epochMs();
+  const seconds = (lastAt - watch.startedAt) / 1_000;
+  const delivered = repliedAt.length;
+  const usPerMessage = (cpu: number): number => (1e6 * cpu) / Math.max(1, source.acknowledged);
+  const used = {
+    server: minus(watch.lastUsage.server, watch.firstUsage.server),
+    source: minus(watch.lastUsage.source, watch.firstUsage.source),
+    receivers: minus(watch.lastUsage.receivers, watch.firstUsage.receivers),
+  };
+  const sum = ({ userSeconds, systemSeconds }: Cpu): number => userSeconds + systemSeconds;
+  const bytes = receipts.reduce((total, { contentBytes }) => total + contentBytes, 0);
+  return {
+    server: plan.serverName,
+    notes: plan.notes,
+    messages: scenario.messages,
+    accepted: source.acknowledged,
+    delivered,
+    refused: source.refused,
+    lost: box.audit.open().length,
+    duplicates: box.audit.duplicates().length,
+    damaged: box.audit.damaged,
+    breaches: counts.breaches,
+    seconds,
+    acceptedPerSecond: source.acknowledged / (((source.lastAt ?? watch.startedAt) - watch.startedAt) / 1_000),
+    deliveredPerSecond: delivered / seconds,
+    deliveredPerSecondSteady: steadyRate(repliedAt),
+    deliveredMiBPerSecond: bytes / 1_048_576 / seconds,
+    cpu: {
+      serverUsPerMessage: usPerMessage(sum(used.server)),
+      serverUserUsPerMessage: usPerMessage(used.server.userSeconds),
+      serverSystemUsPerMessage: usPerMessage(used.server.systemSeconds),
+      sourceUsPerMessage: usPerMessage(sum(used.source)),
+      receiversUsPerMessage: usPerMessage(sum(used.receivers)),
+      bareSignatureUs: plan.bareSignatureUs,
+    },
+    memory: memoryOf(watch.samples),
+    greeting: source.greeting,
+    finalDot: source.finalDot,
+    connectTo250: source.connectTo250,
+    acceptToDelivery: box.audit.latency(() => true),
+    ...saidOfItself(watch),
+    sources:
+      plan.serverName === "postern" && scenario.sources > 1 ? sourcesReport(scenario, receipts, events) : undefined,
+    deferralsByOperator: counts.operators
+      .map(({ name, verdicts }) => ({
+        operator: name,
+        deferrals: deferralRules.reduce((total, rule) => total + (verdicts[rule] ?? 0), 0),
+      }))
+      .filter(({ deferrals }) => deferrals > 0)
+      .sort((one, other) => other.deferrals - one.deferrals),
+    samples: watch.samples,
+    problem: source.lastProblem,
+  };
+}
+
+/** Copies a second, without the first and the last tenth of them. */
+function steadyRate(repliedAt: readonly number[]): number {
+  const from = Math.floor(repliedAt.length * 0.1);
+  const until = Math.floor(repliedAt.length * 0.9);
+  const spanMs = (repliedAt[until] ?? 0) - (repliedAt[from] ?? 0);
+  return spanMs <= 0 ? 0 : ((until - from) * 1_000) / spanMs;
+}
+
+function memoryOf(samples: readonly Sample[]): MemoryReport {
+  const most = (pick: (sample: Sample) => number): number => Math.max(0, ...samples.map(pick));
+  const fifth = (no: number): number => {
+    const part = samples.slice(Math.floor((no * samples.length) / 5), Math.floor(((no + 1) * samples.length) / 5));
+    return part.reduce((sum, { serverPrivateMiB }) => sum + serverPrivateMiB, 0) / Math.max(1, part.length);
+  };
+  return {
+    serverPrivateMiBMax: most(({ serverPrivateMiB }) => serverPrivateMiB),
+    serverFileMiBMax: most(({ serverFileMiB }) => serverFileMiB),
+    serverPrivateGrowthMiB: fifth(4) - fifth(1),
+  };
+}
+
+function saidOfItself(watch: Watch): Pick<RunReport, "eventLoopLagMs" | "commitMs" | "spool"> {
+  const { firstFigures, lastFigures } = watch;
+  if (lastFigures === undefined) return {};
+  const before = new Map(firstFigures?.commits.map(({ boundMs, count }) => [boundMs, count]));
+  const commits = lastFigures.commits.map(({ boundMs, count }) => ({
+    boundMs,
+    count: count - (before.get(boundMs) ?? 0),
+  }));
+  const lags = watch.loopLagsMs.toSorted((one, other) => one - other);
+  const lagAt = (share: number): number => lags[Math.min(lags.length - 1, Math.floor(lags.length * share))] ?? 0;
+  const p50 = commitPercentileMs(commits, 0.5);
+  const p99 = commitPercentileMs(commits, 0.99);
+  const fileMiB = lastFigures.spoolFileBytes / 1_048_576;
+  const liveMiBMax = Math.max(0, ...watch.samples.map(({ spoolLiveMiB }) => spoolLiveMiB ?? 0));
+  return {
+    eventLoopLagMs: { p50: lagAt(0.5), p99: lagAt(0.99), max: lagAt(1) },
+    commitMs: p50 === undefined || p99 === undefined ? undefined : { p50, p99 },
+    spool: { fileMiB, liveMiBMax, fileToLiveMax: fileMiB / Math.max(0.001, liveMiBMax) },
+  };
+}
+
+function sourcesReport(
+  scenario: Scenario,
+  receipts: readonly Receipt[],
+  events: readonly LoggedEvent[],
+): SourcesReport {
+  const sources = sourcesOf(scenario);
+  const addressOf = new Map(sources.map(({ name, address }) => [name, address]));
+  const chosen = new Map<string, string | undefined>();
+  for (const { kind, queueId, forwardPath, source = "" } of events) {
+    if (kind === "delivery") chosen.set(`${queueId} ${forwardPath}`, addressOf.get(source));
+  }
+  const copies = new Map<string, number>();
+  let wrongAddress = 0;
+  for (const { queueId, recipient, sourceAddress } of receipts) {
+    copies.set(sourceAddress, (copies.get(sourceAddress) ?? 0) + 1);
+    const expected = chosen.get(`${queueId} ${recipient}`);
+    if (expected !== undefined && expected !== sourceAddress) wrongAddress++;
+  }
+  const weights = sources.reduce((sum, { weight }) => sum + weight, 0);
+  const errors = sources.map(({ address, weight }) => {
+    const wanted = (receipts.length * weight) / weights;
+    return Math.abs((copies.get(address) ?? 0) - wanted) / wanted;
+  });
+  return { addresses: copies.size, wrongAddress, shareErrorMax: Math.max(0, ...errors) };
+}

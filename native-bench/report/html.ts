@@ -1,0 +1,4 @@
+import type { BenchReport } from "./report.ts";
+export function reportHtml(report: BenchReport): string {
+  return JSON.stringify(report);
+}

@@ -1,0 +1,12 @@
+// Twenty thousand recipient domains: what queues that hold a message or two each cost.
+
+import { baseScenario, type Scenario } from "./scenario.ts";
+
+export const scenario: Scenario = {
+  ...baseScenario,
+  name: "many-domains",
+  about: "10 KB messages to 20,000 domains behind 200 operators, flat out",
+  messages: 40_000,
+  domains: 20_000,
+  hosts: 200,
+};

@@ -1,0 +1,18 @@
+// 256 source addresses with weights: each connection from the address chosen, and each address its share.
+
+import { baseScenario, type Scenario } from "./scenario.ts";
+
+export const scenario: Scenario = {
+  ...baseScenario,
+  name: "many-sources",
+  about: "256 source addresses with weights 1 to 4, 10 operators, flat out",
+  messages: 40_000,
+  domains: 50,
+  hosts: 10,
+  sources: 256,
+  targets: [
+    { value: "sources.addresses", atLeast: 256 },
+    { value: "sources.wrongAddress", atMost: 0 },
+    { value: "sources.shareErrorMax", atMost: 0.05 },
+  ],
+};
