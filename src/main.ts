@@ -20,12 +20,18 @@ const shardsAutoMax = 16;
 const answerTimeoutMs = 10_000;
 /** Beyond the config's drain time, for what follows it. */
 const stopGraceMs = 15_000;
+/** For threads that have stopped to end by themselves, so that the last lines of their logs get out. */
+const threadEndMs = 1_000;
 
 export interface ServerOptions {
   readonly configFile: string;
 }
 
-/** Runs the server until a signal or a failure ends it. Resolves to the exit status; start-up errors go to standard error. */
+/**
+ * Runs the server until a signal or a failure ends it. Resolves to the exit status; start-up errors go to standard error.
+ * Then the process is to be ended at once: a thread that failed, or that a second signal did not wait for, may have work
+ * that ends late or never, and must not stay behind with the spool's lock.
+ */
 export async function runServer({ configFile }: ServerOptions): Promise<number> {
   const loaded = loadConfig(configFile);
   if (loaded.kind === "invalid") {
@@ -45,11 +51,7 @@ export async function runServer({ configFile }: ServerOptions): Promise<number> 
     for (const line of messageOf(error).split("\n")) process.stderr.write(`postern: ${line}\n`);
     return 1;
   }
-  const status = await server.ended;
-  // After a failure, or when a second signal does not want to wait, a thread may have work that ends late or never. What
-  // is on the disk is enough for the next process: this one must not stay behind with the spool's lock.
-  if (status !== 0) process.exit(status);
-  return status;
+  return server.ended;
 }
 
 class Server implements AdminBackend {
@@ -57,6 +59,7 @@ class Server implements AdminBackend {
   readonly #configFile: string;
   readonly #log: Log;
   readonly #shards: ShardLink[] = [];
+  readonly #threads: Promise<void>[] = [];
   readonly #registry = new Registry();
   #config: Config;
   #admin: AdminServer | undefined;
@@ -179,6 +182,7 @@ class Server implements AdminBackend {
     });
     const link = new ShardLink(worker);
     this.#shards.push(link);
+    this.#threads.push(new Promise((resolve) => worker.once("exit", () => resolve())));
     return new Promise((resolve, reject) => {
       worker.on("message", (message: FromShard) => {
         switch (message.kind) {
@@ -243,6 +247,10 @@ class Server implements AdminBackend {
   async #stopShards(): Promise<void> {
     const limit = this.#config.drainTimeoutMs + stopGraceMs;
     await Promise.allSettled(this.#shards.map((shard) => shard.call("stop", [], limit)));
+    await Promise.race([
+      Promise.all(this.#threads),
+      new Promise((resolve) => setTimeout(resolve, threadEndMs).unref()),
+    ]);
   }
 }
 

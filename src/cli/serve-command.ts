@@ -12,11 +12,14 @@ export function serveCommand(): Command {
       await requireConfig(config);
       // Loaded here only: no other verb needs the server's code.
       const { runServer } = await import("../main.ts");
+      let status: number;
       try {
-        process.exitCode = await runServer({ configFile: config });
+        status = await runServer({ configFile: config });
       } catch (cause) {
         throw new CommandFailure(startFailure(cause), { cause });
       }
+      // Whatever a thread still has to do goes with the process.
+      process.exit(status);
     });
   return examples(command, ["postern serve --config conf/postern.yaml"]);
 }
