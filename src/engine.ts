@@ -34,6 +34,8 @@ import { type Metrics, type MetricsJson, makeMetrics } from "./telemetry/metrics
 /** Share of the machine's (or the container's) memory above which no mail is taken. */
 const memoryShareMax = 0.8;
 const memoryLookMs = 500;
+/** For transactions that were broken off at the end of the drain time to be written down. */
+const breakOffMs = 5_000;
 
 export interface EngineOptions {
   readonly config: Config;
@@ -146,7 +148,7 @@ export class Engine {
         },
         config,
       );
-      queue.start();
+      // The ports first: a start that fails at a port that is taken must not have sent anything.
       const ingest = await openIngest({
         config,
         intake: queue,
@@ -156,6 +158,7 @@ export class Engine {
         meter: meterOf(metrics),
         reusePort: shards > 1,
       });
+      queue.start();
       return new Engine(options, {
         spool,
         queue,
@@ -246,10 +249,19 @@ export class Engine {
     if (this.#stopping) return;
     this.#stopping = true;
     const limit = this.#current.config.drainTimeoutMs;
-    const timeout = new Promise<"timeout">((resolve) => setTimeout(() => resolve("timeout"), limit).unref());
-    const drained = Promise.all([this.#ingest.drain(), this.#queue.stop()]);
-    if ((await Promise.race([drained, timeout])) === "timeout") {
-      this.#options.log.warn({ limit }, "not all transactions ended in time: what is open is cut off");
+    const queueStopped = this.#queue.stop();
+    const drained = Promise.all([this.#ingest.drain(), queueStopped]);
+    if (!(await endsWithin(drained, limit))) {
+      const connections = this.#queue.breakOff();
+      this.#options.log.warn(
+        { limit, connections },
+        "not all transactions ended in time: what is open is broken off; the delivery log has each unknown outcome",
+      );
+      await this.#ingest.close();
+      // So that it is known at the next start what may have been delivered already (RFC 1047).
+      if (!(await endsWithin(queueStopped, breakOffMs))) {
+        this.#options.log.error({ limit: breakOffMs }, "not all outcomes could be written down");
+      }
     }
     await this.#ingest.close();
     await this.#signer.close();
@@ -309,6 +321,16 @@ function meterOf(metrics: Metrics): IngestMeter {
     refused: (code) => metrics.ingestRejection(String(code)),
     authFailed: () => metrics.ingestRejection("auth"),
   };
+}
+
+async function endsWithin(work: Promise<unknown>, limitMs: number): Promise<boolean> {
+  const { promise: late, resolve } = Promise.withResolvers<boolean>();
+  const timer = setTimeout(() => resolve(false), limitMs);
+  try {
+    return await Promise.race([work.then(() => true), late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 async function loadParts(config: Config, log: Log): Promise<Parts> {

@@ -57,6 +57,11 @@ export class OutboundConnection implements LaneConnection {
     }
   }
 
+  breakOff(): void {
+    if (this.#state.kind === "busy") this.#state.session.fail("broken off, since the server stops");
+    else this.drain();
+  }
+
   /** The whole life. Never rejects but for a bug. */
   async run(): Promise<void> {
     if (this.#state.kind !== "connecting") return;

@@ -71,6 +71,8 @@ export interface LaneConnection {
   wake(): void;
   /** Finishes the transaction under way, then QUITs. A connection without one ends at once. */
   drain(): void;
+  /** Ends at once, in the midst of a transaction: its outcome is unknown when the whole content was sent (RFC 1047). */
+  breakOff(): void;
 }
 
 export interface DeliveryPorts {

@@ -103,6 +103,13 @@ export class Dispatcher implements LaneOwner {
     if (this.#sessions > 0) await new Promise<void>((resolve) => (this.#stopped = resolve));
   }
 
+  /** Breaks off all connections at once; returns how many there were. Follows `stop`. */
+  breakOff(): number {
+    const count = this.#sessions;
+    for (const site of this.#sites.values()) for (const lane of [...site.lanes.values()]) lane.breakOff();
+    return count;
+  }
+
   /** Looks at a queue again after something was put into it, its due time came, or a hold was lifted. */
   schedule(queue: Waiting): void {
     if (this.#stopping) return;

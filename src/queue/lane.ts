@@ -175,6 +175,13 @@ export class Lane {
     this.#drainSessions();
   }
 
+  /** Ends the connections at once, in the midst of what they do. */
+  breakOff(): void {
+    for (const group of [...this.#groups.values()]) {
+      for (const session of [...group.sessions]) session.connection?.breakOff();
+    }
+  }
+
   /** Rests the lane. What is ready goes back to its queues, and nothing is lost by it. */
   suspend(fault: Fault): void {
     if (this.#suspension !== undefined) return;

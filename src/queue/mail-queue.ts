@@ -56,6 +56,7 @@ export class MailQueue implements Intake, Operations {
   /** Queues found at start whose entries are not counted yet. */
   readonly #uncounted = new Set<Waiting>();
   #config: Config;
+  #started = false;
   #stopping = false;
   #failed: Error | undefined;
   #opened: Promise<void> = Promise.resolve();
@@ -106,9 +107,10 @@ export class MailQueue implements Intake, Operations {
 
   /**
    * Starts delivering what the spool holds. Returns when the names of its queues are known (no mail may be accepted
-   * before that); what lies in them is looked at in steps.
+   * before that, and `pressure` says so); what lies in them is looked at in steps.
    */
   start(): void {
+    this.#started = true;
     const found = [...this.#ports.spool.queues()].map((name) => this.#queueOf(name, true));
     for (const queue of found) this.#uncounted.add(queue);
     this.#opened = this.#open(found);
@@ -134,6 +136,14 @@ export class MailQueue implements Intake, Operations {
     await this.#outbox.close();
   }
 
+  /**
+   * For a `stop` that takes too long: breaks off all connections. Transactions that had begun get their outcomes, which
+   * is "unknown" where the final dot was sent; `stop` then ends soon. Returns the number of connections.
+   */
+  breakOff(): number {
+    return this.#dispatcher.breakOff();
+  }
+
   // ---- Intake
 
   reserveId(): QueueId {
@@ -143,6 +153,7 @@ export class MailQueue implements Intake, Operations {
   pressure(): Pressure {
     if (this.#failed !== undefined) return { kind: "refuse", text: "the spool has failed; the server is stopping" };
     if (this.#stopping) return { kind: "refuse", text: "the server is stopping" };
+    if (!this.#started) return { kind: "refuse", text: "the server is starting" };
     return pressureOf(this.#ports.spool, this.#ports.overload());
   }
 

@@ -103,6 +103,10 @@ export class ScriptedConnection implements LaneConnection {
     else if (this.#state === "idle") this.wake();
   }
 
+  breakOff(): void {
+    this.drain();
+  }
+
   #connected(): void {
     if (this.#state === "closed") return;
     const { connect } = this.#host;
