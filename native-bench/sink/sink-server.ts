@@ -1,6 +1,6 @@
 // The receivers' side of the internet in a box: operators on many loopback addresses, all on one port.
 
-import { createServer, type Server, type Socket } from "node:net";
+import { createServer, type Server, Socket, type SocketConstructorOpts } from "node:net";
 import { createSecureContext, type SecureContext } from "node:tls";
 import { epochMs } from "../clock.ts";
 import type { Ledger } from "./ledger.ts";
@@ -26,6 +26,11 @@ export interface OperatorCounts {
 }
 
 const backlog = 1_024;
+/** Larger than most messages with their envelope, so that one read brings them whole. */
+const readBytes = 262_144;
+/** A session that stays silent for this long is closed (RFC 5321 section 4.5.3.2.7). */
+const idleTimeoutMs = 300_000;
+const idleCheckMs = 30_000;
 const portTriesMax = 50;
 
 interface Station {
@@ -40,11 +45,15 @@ export class SinkServer {
   readonly #stations: readonly Station[];
   readonly #servers: Server[] = [];
   readonly #sessions = new Set<SinkSession>();
+  readonly #readBuffer = Buffer.allocUnsafeSlow(readBytes);
+  readonly #idleTimer: NodeJS.Timeout;
   #messageNo = 0;
   #port = 0;
 
   constructor(operators: readonly OperatorSetup[], ledger: Ledger, seed: number) {
     this.#ledger = ledger;
+    this.#idleTimer = setInterval(() => this.#closeIdle(), idleCheckMs);
+    this.#idleTimer.unref();
     const startedAt = epochMs();
     const withTls = operators.filter((setup) => setup.startTls === true).map((setup) => setup.hostName);
     const secureContext = withTls.length === 0 ? undefined : newSecureContext(withTls);
@@ -86,7 +95,7 @@ export class SinkServer {
     let shared = port;
     for (const { host, addresses } of this.#stations) {
       for (const address of addresses) {
-        const server = createServer({ noDelay: true }, (socket) => this.#serve(socket, host));
+        const server = createServer({ noDelay: true, pauseOnConnect: true }, (socket) => this.#serve(socket, host));
         this.#servers.push(server);
         await listenOnce(server, address, shared);
         const bound = server.address();
@@ -97,9 +106,19 @@ export class SinkServer {
     return shared;
   }
 
-  #serve(socket: Socket, host: SessionHost): void {
-    const session = new SinkSession(socket, host, (ended) => this.#sessions.delete(ended));
+  #serve(accepted: Socket, host: SessionHost): void {
+    let session: SinkSession | undefined;
+    const onRead = (count: number): void => session?.onData(this.#readBuffer.subarray(0, count));
+    // TLS takes a socket over only while it reads by events.
+    const socket = host.secureContext === undefined ? readInto(accepted, this.#readBuffer, onRead) : accepted;
+    session = new SinkSession(socket, host, (ended) => this.#sessions.delete(ended));
     this.#sessions.add(session);
+    socket.resume();
+  }
+
+  #closeIdle(): void {
+    const oldest = epochMs() - idleTimeoutMs;
+    for (const session of [...this.#sessions]) if (session.activeAt < oldest) session.destroy();
   }
 
   /** Changes what an operator is like from now on. */
@@ -130,6 +149,7 @@ export class SinkServer {
   }
 
   async close(): Promise<void> {
+    clearInterval(this.#idleTimer);
     const closing = this.#closeServers();
     for (const session of [...this.#sessions]) session.destroy();
     await closing;
@@ -140,6 +160,31 @@ export class SinkServer {
     const servers = this.#servers.splice(0);
     await Promise.all(servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve()))));
   }
+}
+
+/**
+ * The accepted connection as a socket that reads into `buffer`. Node has `onread` for sockets that it is told to open, not
+ * for those that a server accepts, so the handle (TCP, not read from yet) is passed on. Where there is none, events do.
+ */
+function readInto(accepted: AcceptedSocket, buffer: Buffer, onRead: (count: number) => void): Socket {
+  const { _handle: handle } = accepted;
+  if (handle === undefined || handle === null) return accepted;
+  accepted._handle = null;
+  const callback = (count: number): boolean => {
+    onRead(count);
+    return true;
+  };
+  const options = { handle, onread: { buffer, callback }, readable: true, writable: true };
+  // The types know handles of sockets that are bound by name only.
+  const socket = new Socket(options as unknown as SocketConstructorOpts);
+  socket.setNoDelay(true);
+  // The server counts it until it is gone.
+  socket.once("close", () => accepted.destroy());
+  return socket;
+}
+
+interface AcceptedSocket extends Socket {
+  _handle?: object | null;
 }
 
 function listenOnce(server: Server, host: string, port: number): Promise<void> {

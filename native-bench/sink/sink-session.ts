@@ -1,6 +1,8 @@
 // One SMTP session of a simulated operator: a receiver (RFC 5321) that asks the operator what to answer.
 //
 // Everything that one read brought is answered with one write. Pipelined input behind a slow answer waits its turn.
+// All sessions in clear read into one buffer: what must outlive a read is copied, and a message that one read brought
+// whole is looked at where it lies.
 
 import type { Socket } from "node:net";
 import { type SecureContext, TLSSocket } from "node:tls";
@@ -43,13 +45,16 @@ export const allExtensions: readonly string[] = [
 const contentBytesMax = 52_428_800;
 const commandBytesMax = 4_096;
 const recipientsMax = 1_000;
-/** A session that stays silent for this long is closed (RFC 5321 section 4.5.3.2.7). */
-const idleTimeoutMs = 300_000;
+/** A session keeps the memory of a content up to this size for the next one. */
+const contentKeptBytesMax = 262_144;
+const contentBytesFirst = 16_384;
 
 const badSequence = "503 5.5.1 Bad sequence of commands\r\n";
 const noRecipients = "554 5.5.1 No valid recipients\r\n";
 const tooBig = "552 5.3.4 Message size exceeds fixed limit\r\n";
 const terminator = Buffer.from("\r\n.\r\n");
+const emptyTerminator = Buffer.from(".\r\n");
+const nothing = Buffer.alloc(0);
 const lineFeed = 10;
 
 const mailPattern = /^MAIL FROM: ?<((?:"(?:[^"\\]|\\.)*"|[^>"])*)>(.*)$/i;
@@ -98,10 +103,9 @@ export class SinkSession {
   #recipients: string[] = [];
   /** A partial command line. */
   #partial = "";
-  #content: Buffer[] = [];
+  /** The first `#contentBytes` octets are the content so far. */
+  #content: Buffer = nothing;
   #contentBytes = 0;
-  /** The last octets of the content so far, where a terminator may have begun. */
-  #tail: Buffer = terminator.subarray(0, 2);
   #chunkLeft = 0;
   #chunkLast = false;
   #chunkRefused: string | undefined;
@@ -113,15 +117,18 @@ export class SinkSession {
   #thinking: NodeJS.Timeout | undefined;
   #held: Buffer[] = [];
 
+  /** When something was last heard. */
+  activeAt: number;
+
   constructor(socket: Socket, host: SessionHost, onOver: (session: SinkSession) => void) {
     this.#socket = socket;
     this.#host = host;
     this.#onOver = onOver;
     this.#roundTripMs = host.operator.profile.roundTripMs;
     this.#visit = { sourceAddress: plainAddress(socket.remoteAddress), messages: 0 };
-    socket.setTimeout(idleTimeoutMs);
+    this.activeAt = host.now();
     this.#listen();
-    const verdict = decideConnect(host.operator, this.#visit.sourceAddress, host.now());
+    const verdict = decideConnect(host.operator, this.#visit.sourceAddress, this.activeAt);
     this.#counted = verdict.accepted;
     this.#answer(verdict);
     this.#flush();
@@ -134,14 +141,15 @@ export class SinkSession {
   }
 
   #listen(): void {
-    this.#socket.on("data", (chunk: Buffer) => this.#onData(chunk));
+    this.#socket.on("data", (chunk: Buffer) => this.onData(chunk));
     this.#socket.on("error", () => undefined);
-    this.#socket.on("timeout", () => this.destroy());
     this.#socket.on("close", () => this.#over());
   }
 
-  #onData(chunk: Buffer): void {
+  /** Takes what was read. `chunk` is the reader's again when this returns. */
+  onData(chunk: Buffer): void {
     if (this.#phase === "over") return;
+    this.activeAt = this.#host.now();
     if (this.#thinking !== undefined) {
       this.#hold(chunk);
       return;
@@ -168,7 +176,7 @@ export class SinkSession {
   }
 
   #hold(chunk: Buffer): void {
-    this.#held.push(chunk);
+    this.#held.push(Buffer.from(chunk));
     this.#socket.pause();
   }
 
@@ -298,7 +306,6 @@ export class SinkSession {
     if (this.#reversePath === undefined) return badSequence;
     if (this.#recipients.length === 0) return noRecipients;
     this.#phase = "data";
-    this.#tail = terminator.subarray(0, 2);
     return "354 End data with <CR><LF>.<CR><LF>\r\n";
   }
 
@@ -315,7 +322,7 @@ export class SinkSession {
     else if (this.#recipients.length === 0) this.#chunkRefused = noRecipients;
     else if (this.#contentBytes + this.#chunkLeft > contentBytesMax) this.#chunkRefused = tooBig;
     else this.#chunkRefused = undefined;
-    if (this.#chunkLeft === 0) this.#chunkDone();
+    if (this.#chunkLeft === 0) this.#chunkDone(nothing);
     else this.#phase = "chunk";
   }
 
@@ -327,10 +334,7 @@ export class SinkSession {
     this.#out = "";
     plain.removeAllListeners("data");
     plain.removeAllListeners("close");
-    plain.removeAllListeners("timeout");
-    plain.setTimeout(0);
     this.#socket = new TLSSocket(plain, { isServer: true, secureContext });
-    this.#socket.setTimeout(idleTimeoutMs);
     this.#secure = true;
     // RFC 3207 section 4.2: what was said in clear is forgotten.
     this.#greeted = false;
@@ -345,48 +349,74 @@ export class SinkSession {
     const rest = at === 0 ? chunk : chunk.subarray(at);
     const end = this.#terminatorEnd(rest);
     if (end === undefined) {
-      this.#content.push(rest);
-      this.#contentBytes += rest.length;
-      this.#tail = rest.length >= 4 ? rest.subarray(-4) : Buffer.concat([this.#tail, rest]).subarray(-4);
+      this.#append(rest);
       if (this.#contentBytes > contentBytesMax) this.#say(tooBig, "close");
       return chunk.length;
     }
-    this.#content.push(rest.subarray(0, end));
-    const received = this.#content.length === 1 ? (this.#content[0] as Buffer) : Buffer.concat(this.#content);
+    const received = this.#whole(rest.subarray(0, end));
     this.#phase = "command";
-    this.#finish(unstuff(received.subarray(0, received.length - 3)));
+    this.#finish(unstuff(received.subarray(0, received.length - emptyTerminator.length)));
     return at + end;
   }
 
   /** Where the terminator (RFC 5321 section 4.1.1.4) ends in `rest`; it may have begun before. */
   #terminatorEnd(rest: Buffer): number | undefined {
-    const tail = this.#tail;
     const mayGoOn = rest[0] === 0x2e || rest[0] === 0x0d || rest[0] === 0x0a;
-    const inSeam = mayGoOn ? Buffer.concat([tail, rest.subarray(0, 4)]).indexOf(terminator) : -1;
-    if (inSeam >= 0) return inSeam + terminator.length - tail.length;
+    if (mayGoOn) {
+      const tail = this.#lastOctets();
+      const found = Buffer.concat([tail, rest.subarray(0, 4)]).indexOf(terminator);
+      if (found >= 0) return found + terminator.length - tail.length;
+    }
     const at = rest.indexOf(terminator);
     return at < 0 ? undefined : at + terminator.length;
   }
 
+  /** The last four octets so far; the content begins behind a line end. */
+  #lastOctets(): Buffer {
+    const count = this.#contentBytes;
+    if (count >= 4) return this.#content.subarray(count - 4, count);
+    return Buffer.concat([terminator.subarray(0, 2), this.#content.subarray(0, count)]).subarray(-4);
+  }
+
+  /** The content so far and its last part. */
+  #whole(last: Buffer): Buffer {
+    if (this.#contentBytes === 0) return last;
+    this.#append(last);
+    return this.#content.subarray(0, this.#contentBytes);
+  }
+
+  #append(part: Buffer): void {
+    const bytes = this.#contentBytes + part.length;
+    if (bytes > this.#content.length) {
+      const grown = Buffer.allocUnsafeSlow(
+        Math.max(bytes + this.#chunkLeft, 2 * this.#content.length, contentBytesFirst),
+      );
+      this.#content.copy(grown, 0, 0, this.#contentBytes);
+      this.#content = grown;
+    }
+    part.copy(this.#content, this.#contentBytes);
+    this.#contentBytes = bytes;
+  }
+
   #takeChunk(chunk: Buffer, at: number): number {
     const end = Math.min(chunk.length, at + this.#chunkLeft);
-    if (this.#chunkRefused === undefined) {
-      this.#content.push(chunk.subarray(at, end));
-      this.#contentBytes += end - at;
-    }
-    this.#chunkLeft -= end - at;
-    if (this.#chunkLeft === 0) this.#chunkDone();
+    const part = at === 0 && end === chunk.length ? chunk : chunk.subarray(at, end);
+    this.#chunkLeft -= part.length;
+    if (this.#chunkLeft === 0) this.#chunkDone(part);
+    else if (this.#chunkRefused === undefined) this.#append(part);
     return end;
   }
 
-  #chunkDone(): void {
+  /** `last`: what of the chunk is not yet in the content. */
+  #chunkDone(last: Buffer): void {
     this.#phase = "command";
     if (this.#chunkRefused !== undefined) {
       this.#say(this.#chunkRefused);
       if (this.#chunkLast) this.#reset();
     } else if (this.#chunkLast) {
-      this.#finish(this.#content.length === 1 ? (this.#content[0] as Buffer) : Buffer.concat(this.#content));
+      this.#finish(this.#whole(last));
     } else {
+      this.#append(last);
       this.#say("250 2.0.0 Chunk received\r\n");
     }
   }
@@ -397,10 +427,13 @@ export class SinkSession {
     const verdict = decideFinalDot(operator, this.#visit, this.#host.nextMessageNo());
     if (verdict.accepted) {
       ledger.offerSample(content);
+      const { benchId, queueId, bodyIntact } = inspectContent(content);
       this.#unanswered.push({
         recipients: this.#recipients,
         reversePath: this.#reversePath ?? "",
-        ...inspectContent(content),
+        benchId,
+        queueId,
+        bodyIntact,
         contentBytes: content.length,
         dotAt,
       });
@@ -412,7 +445,7 @@ export class SinkSession {
   #reset(): void {
     this.#reversePath = undefined;
     this.#recipients = [];
-    this.#content = [];
+    if (this.#content.length > contentKeptBytesMax) this.#content = nothing;
     this.#contentBytes = 0;
   }
 
