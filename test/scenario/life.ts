@@ -121,7 +121,8 @@ export async function submit(port: number, name: string, to = "u@[127.0.0.1]"): 
   const lines = createInterface({ input: socket })[Symbol.asyncIterator]();
   const reply = async (): Promise<string> => {
     for (;;) {
-      const { done, value } = await lines.next();
+      // The line reader passes on what the socket fails with.
+      const { done, value } = await lines.next().catch(() => ({ done: true, value: "" }));
       if (done === true) return "";
       if (value[3] === " ") return value;
     }
