@@ -1,12 +1,12 @@
 // The queue of one shard: takes mail into the spool, and lets the dispatcher deliver it.
 
-import { createHash } from "node:crypto";
 import type { Config } from "../config/config.ts";
 import { type QueueId, QueueIds, type StreamName } from "../core/ids.ts";
 import type { Message, QueueEntry, QueueName, QueuePosition } from "../core/message.ts";
 import { hourMs, type Instant, type Millis } from "../core/time.ts";
 import type { HoldRecord, IdempotencyRecord, Selection, SpoolOperation } from "../spool/spool.ts";
 import { Actions } from "./actions.ts";
+import { digestOf } from "./digest.ts";
 import { Dispatcher, type Loaded } from "./dispatcher.ts";
 import { DueQueue, placeKey } from "./due-queue.ts";
 import { EventWriter, messageFields } from "./event-writer.ts";
@@ -398,19 +398,4 @@ function queueKey(name: QueueName): string {
 
 function depthState(queue: Waiting): string {
   return queue.phase.kind === "contending" ? "ready" : queue.phase.kind === "held" ? "held" : "due";
-}
-
-/** Envelope and body: what makes two submissions the same. Our own trace fields differ each time, so the header section is left out. */
-function digestOf(submission: Submission): string {
-  const hash = createHash("sha256");
-  const { envelope, recipients } = submission;
-  hash.update(
-    JSON.stringify([envelope, recipients.map(({ forwardPath, notify, orcpt }) => [forwardPath, notify, orcpt])]),
-  );
-  let skip = submission.headerBytes;
-  for (const chunk of submission.content) {
-    if (skip < chunk.length) hash.update(chunk.subarray(skip));
-    skip = Math.max(0, skip - chunk.length);
-  }
-  return hash.digest("hex");
 }
