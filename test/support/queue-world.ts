@@ -198,7 +198,7 @@ export class QueueWorld {
 
   submission(mail: Mail = {}): Submission {
     const queueId = this.queue.reserveId();
-    const header = Buffer.from(`X-Id: ${queueId}\r\nFrom: app@sender.example\r\n\r\n`);
+    const header = Buffer.from(`Message-ID: <${queueId}@sender.example>\r\nFrom: app@sender.example\r\n\r\n`);
     const content = Buffer.concat([header, Buffer.from(mail.body ?? "Hello\r\n")]);
     const to = mail.to === undefined ? ["user@b.example"] : typeof mail.to === "string" ? [mail.to] : mail.to;
     return {
