@@ -15,7 +15,7 @@ test("accepted mail is delivered and leaves nothing in the spool", async (t) => 
       ["mx.c.example", ["c@c.example"]],
     ],
   );
-  t.match(world.sent[0]?.content, `X-Id: ${queueId}`);
+  t.match(world.sent[0]?.content, `Message-ID: <${queueId}@`);
   t.ok(world.isEmpty);
   t.same(world.story(queueId).sort(), ["delivery", "delivery", "delivery", "reception", "reception", "reception"]);
   t.same(world.spool.readOutbox(0, 10), []);
