@@ -1,5 +1,6 @@
 // One shard, put together: its spool, its queue, its listeners, its connections. Nothing in it is shared with another.
 
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { totalmem } from "node:os";
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
@@ -33,7 +34,9 @@ import { type Metrics, type MetricsJson, makeMetrics } from "./telemetry/metrics
 
 /** Share of the machine's (or the container's) memory above which no mail is taken. */
 const memoryShareMax = 0.8;
-const memoryLookMs = 500;
+/** Share of the files that the process may have open above which no mail is taken; the rest is for delivery. */
+const filesShareMax = 0.6;
+const overloadLookMs = 500;
 /** For transactions that were broken off at the end of the drain time to be written down. */
 const breakOffMs = 5_000;
 
@@ -69,7 +72,7 @@ export class Engine {
   readonly #metrics: Metrics;
   readonly #registry: Registry;
   readonly #loopDelay = monitorEventLoopDelay({ resolution: 10 });
-  readonly #memory: MemoryWatch;
+  readonly #overload: OverloadWatch;
   readonly #current: CurrentParts;
   #stopping = false;
 
@@ -111,8 +114,8 @@ export class Engine {
       const network = new TcpNetwork();
       const quirks = newQuirks(clock);
       const current = new CurrentParts(config, parts);
-      const memory = new MemoryWatch();
-      closers.push(() => memory.close());
+      const overload = new OverloadWatch();
+      closers.push(() => overload.close());
       const queue = new MailQueue(
         {
           clock,
@@ -143,7 +146,7 @@ export class Engine {
           log,
           node: config.hostname,
           shard,
-          overload: () => memory.overload,
+          overload: () => overload.overload,
           fatal: options.onFatal,
         },
         config,
@@ -168,7 +171,7 @@ export class Engine {
         eventLog,
         metrics,
         registry,
-        memory,
+        overload,
         current,
       });
     } catch (error) {
@@ -188,7 +191,7 @@ export class Engine {
       eventLog: EventLog;
       metrics: Metrics;
       registry: Registry;
-      memory: MemoryWatch;
+      overload: OverloadWatch;
       current: CurrentParts;
     },
   ) {
@@ -201,7 +204,7 @@ export class Engine {
     this.#eventLog = rooms.eventLog;
     this.#metrics = rooms.metrics;
     this.#registry = rooms.registry;
-    this.#memory = rooms.memory;
+    this.#overload = rooms.overload;
     this.#current = rooms.current;
     this.#loopDelay.enable();
   }
@@ -267,7 +270,7 @@ export class Engine {
     await this.#signer.close();
     await this.#eventLog.close();
     await this.#spool.close();
-    this.#memory.close();
+    this.#overload.close();
     this.#loopDelay.disable();
   }
 }
@@ -291,23 +294,55 @@ class CurrentParts {
   }
 }
 
-/** Looks at the process's memory now and then, since asking costs a system call. */
-class MemoryWatch {
+/** Looks at the process's memory and open files now and then, since asking costs system calls. */
+class OverloadWatch {
   overload: string | undefined;
   readonly #timer: NodeJS.Timeout;
 
   constructor() {
     const constrained = constrainedMemory();
     const total = constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
-    const limit = total * memoryShareMax;
+    const memoryMax = total * memoryShareMax;
+    const filesMax = openFilesLimit() * filesShareMax;
     this.#timer = setInterval(() => {
-      const used = memoryUsage.rss();
-      this.overload = used > limit ? `memory is short: ${Math.round(used / 1024 / 1024)} MiB in use` : undefined;
-    }, memoryLookMs).unref();
+      this.overload = memoryShort(memoryMax) ?? filesShort(filesMax);
+    }, overloadLookMs).unref();
   }
 
   close(): void {
     clearInterval(this.#timer);
+  }
+}
+
+function memoryShort(maxBytes: number): string | undefined {
+  try {
+    const used = memoryUsage.rss();
+    return used > maxBytes ? `memory is short: ${Math.round(used / 1024 / 1024)} MiB in use` : undefined;
+  } catch (error) {
+    // It reads a file, and there may be no descriptor left for that.
+    return `the process's memory is not known: ${error instanceof Error ? error.message : String(error)}`;
+  }
+}
+
+/** Without descriptors no mail goes out and no log can be opened: incoming sessions must not take the last ones. */
+function filesShort(max: number): string | undefined {
+  if (max === Number.POSITIVE_INFINITY) return undefined;
+  try {
+    // Linux 6.2 and later tell the number of open files as the folder's size.
+    const files = statSync("/proc/self/fd").size || readdirSync("/proc/self/fd").length;
+    return files > max ? `too many open files: ${files}` : undefined;
+  } catch (error) {
+    return `too many open files: ${error instanceof Error ? error.message : String(error)}`;
+  }
+}
+
+/** How many files the process may have open; infinity where the system does not tell. */
+function openFilesLimit(): number {
+  try {
+    const limit = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
+    return limit === undefined ? Number.POSITIVE_INFINITY : Number(limit);
+  } catch {
+    return Number.POSITIVE_INFINITY;
   }
 }
 

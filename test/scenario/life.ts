@@ -60,8 +60,9 @@ ${settings}
   }
 
   /** Resolves when it is ready; rejects with what it said when it is not. */
-  async start(env: Readonly<Record<string, string>> = {}): Promise<Run> {
-    const child = spawn(process.execPath, [cliFile, "serve", "--config", this.config], {
+  async start(env: Readonly<Record<string, string>> = {}, filesMax = 4_096): Promise<Run> {
+    const shell = `ulimit -n ${filesMax} && exec "$@"`;
+    const child = spawn("sh", ["-c", shell, "sh", process.execPath, cliFile, "serve", "--config", this.config], {
       stdio: ["ignore", "ignore", "pipe"],
       env: { ...process.env, ...env },
     });
