@@ -261,10 +261,16 @@ function shardCount(config: Config): number {
       ? Math.min(shardsAutoMax, Math.max(1, Math.floor(availableParallelism() / 2)))
       : config.shards;
   const { path } = config.spool;
-  const found = existsSync(path)
-    ? readdirSync(path).flatMap((name) => /^shard-(\d+)$/.exec(name)?.slice(1).map(Number) ?? [])
-    : [];
+  const found = namesIn(path).flatMap((name) => /^shard-(\d+)$/.exec(name)?.slice(1).map(Number) ?? []);
   return Math.max(wanted, ...found.map((shard) => shard + 1));
+}
+
+function namesIn(path: string): readonly string[] {
+  try {
+    return existsSync(path) ? readdirSync(path) : [];
+  } catch (cause) {
+    throw new Error(`spool folder ${path} cannot be read: ${messageOf(cause)}`, { cause });
+  }
 }
 
 /** The first setting that differs and cannot change while running, or undefined. */

@@ -61,7 +61,13 @@ export class EventLog implements EventSink {
 
   /** Makes the folder and opens the active file now, so that a mistake in the config shows at start. Rejects with Error. */
   async open(): Promise<void> {
-    await this.#ready();
+    try {
+      await this.#ready();
+    } catch (cause) {
+      throw new Error(`the delivery log cannot be opened in ${this.#options.path}: ${(cause as Error).message}`, {
+        cause,
+      });
+    }
     this.#armSweep(0);
   }
 

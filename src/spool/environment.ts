@@ -32,7 +32,12 @@ const readersMax = 126;
 
 /** Makes the folder if it is missing; it and its name are on the disk when this returns. */
 export function makeSpoolFolder(path: string): void {
-  const made = mkdirSync(path, { recursive: true, mode: 0o700 });
+  let made: string | undefined;
+  try {
+    made = mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw new Error(`spool folder ${path} cannot be made: ${(cause as Error).message}`, { cause });
+  }
   if (made === undefined) return;
   // A file is found after a power cut only when every folder on its path has been synced, from the first new one down.
   for (let folder = path; ; folder = dirname(folder)) {

@@ -23,13 +23,14 @@ export interface SpoolLock {
 
 /** Throws SpoolInUseError when another opener, in this process or in another, has the spool in `path`. */
 export function lockSpool(path: string): SpoolLock {
-  const database = new DatabaseSync(join(path, lockFile));
+  let database: DatabaseSync | undefined;
   try {
+    database = new DatabaseSync(join(path, lockFile));
     database.exec("PRAGMA journal_mode = OFF; BEGIN EXCLUSIVE");
   } catch (cause) {
-    database.close();
+    database?.close();
     if ((cause as { errcode?: number }).errcode === sqliteBusy) throw new SpoolInUseError(path, readOwner(path));
-    throw new Error(`cannot lock spool ${path}`, { cause });
+    throw new Error(`spool ${path} cannot be locked: ${(cause as Error).message}`, { cause });
   }
   writeFileSync(join(path, ownerFile), `${ownProcess()}\n`);
   return {
