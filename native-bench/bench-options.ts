@@ -29,6 +29,7 @@ SCENARIO is a name of --list, or the path of a module that exports \`scenario\` 
 
   --messages N       messages in all
   --size BYTES       octets of each body: 10240, 10KiB, or sizes with weights: 4KiB:5,60KiB:1
+  --warm-up N        messages before the measurement; 0: none
   --sessions N       parallel sessions of the load source
   --per-session N    messages of one connection; 1: a connection for each
   --recipients N     recipients of each message
@@ -70,6 +71,7 @@ function parse(args: readonly string[]): Parsed {
     options: {
       messages: { type: "string" },
       size: { type: "string" },
+      "warm-up": { type: "string" },
       sessions: { type: "string" },
       "per-session": { type: "string" },
       recipients: { type: "string" },
@@ -105,6 +107,7 @@ function parse(args: readonly string[]): Parsed {
   };
   set("messages", whole("--messages", values.messages));
   set("bodyBytes", values.size === undefined ? undefined : parseSizes(values.size));
+  set("warmUpMessages", values["warm-up"] === "0" ? 0 : whole("--warm-up", values["warm-up"]));
   set("sessions", whole("--sessions", values.sessions));
   set("messagesPerSession", whole("--per-session", values["per-session"]));
   set("recipientsPerMessage", whole("--recipients", values.recipients));

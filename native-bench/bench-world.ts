@@ -109,6 +109,25 @@ function encryption(folder: string): Override[] {
   ];
 }
 
+const warmUpRunId = "warm";
+const warmUpSessionsMax = 40;
+
+/** What goes before: the same mail, flat out. */
+export function warmUpPlanOf(scenario: Scenario, target: LoadPlan["target"]): LoadPlan {
+  return {
+    ...loadPlanOf(scenario, target),
+    runId: warmUpRunId,
+    messages: scenario.warmUpMessages,
+    sessions: Math.min(warmUpSessionsMax, scenario.sessions),
+    ratePerSecond: undefined,
+    bursts: undefined,
+  };
+}
+
+export function isWarmUp(recipient: string): boolean {
+  return recipient.startsWith(`u${warmUpRunId}-`);
+}
+
 /** What the load source sends. */
 export function loadPlanOf(scenario: Scenario, target: LoadPlan["target"]): LoadPlan {
   return {

@@ -6,7 +6,7 @@ import { type BenchOptions, helpText, listText, parseBenchOptions } from "./benc
 import { endOnSignals } from "./box.ts";
 import { runLoad } from "./load-run.ts";
 import { findPeer, peerNames } from "./peers/peers.ts";
-import { runWithPostfixTools } from "./peers/postfix-tools.ts";
+import { hasPostfixTools, runWithPostfixTools } from "./peers/postfix-tools.ts";
 import { repositoryRoot } from "./postern-process.ts";
 import { startPostern } from "./postern-server.ts";
 import { reportHtml } from "./report/html.ts";
@@ -84,6 +84,12 @@ async function runAll(scenario: Scenario, options: BenchOptions): Promise<RunRep
   if (peer !== undefined && !peer.isInstalled()) {
     process.stdout.write(`${peer.name} is not installed: skipped. ${peer.howToInstall}\n`);
   }
+  const withTools = options.tools === "postfix" && hasPostfixTools();
+  if (options.tools === "postfix" && !withTools) {
+    process.stdout.write(
+      "smtp-source and smtp-sink are not installed: our own source and receivers take their place.\n",
+    );
+  }
   const isPeerHere = peer?.isInstalled() === true;
   const progress = new Progress(process.stdout);
   const runs: RunReport[] = [];
@@ -107,7 +113,7 @@ async function runAll(scenario: Scenario, options: BenchOptions): Promise<RunRep
           : (box: Parameters<typeof startPostern>[0]) => peer.start(box, scenario),
         onSample: (...seen: Parameters<Progress["show"]>) => progress.show(...seen),
       };
-      runs.push(await (options.tools === "postfix" ? runWithPostfixTools(plan) : runLoad(plan)));
+      runs.push(await (withTools ? runWithPostfixTools(plan) : runLoad(plan)));
       progress.end();
     }
   }

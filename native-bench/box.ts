@@ -110,7 +110,8 @@ export class Box implements AsyncDisposable {
         submission: `127.0.0.1:${await freePort(preferred?.submission)}`,
         admin: `127.0.0.1:${await freePort(preferred?.admin)}`,
         dns: `127.0.0.1:${bound.dnsPort}`,
-        deliveryPort: bound.smtpPort,
+        // Without receivers of ours somebody else will listen there.
+        deliveryPort: bound.smtpPort === 0 ? await freePort(undefined) : bound.smtpPort,
         spool: join(plan.folder, "spool"),
         events: join(plan.folder, "events"),
       };

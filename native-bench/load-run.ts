@@ -1,6 +1,6 @@
 // One run of a scenario against one server: submit, look on while it delivers, and hold the books at the end.
 
-import { loadPlanOf, operatorsOf, overridesOf, sourcesOf, zoneOf } from "./bench-world.ts";
+import { isWarmUp, loadPlanOf, operatorsOf, overridesOf, sourcesOf, warmUpPlanOf, zoneOf } from "./bench-world.ts";
 import { Box } from "./box.ts";
 import { epochMs, pause } from "./clock.ts";
 import type { LoggedEvent } from "./event-log.ts";
@@ -9,6 +9,7 @@ import { type Cpu, cpuOf, minus, residentParts } from "./process-usage.ts";
 import type { MemoryReport, RunReport, Sample, SourcesReport } from "./report/report.ts";
 import type { Scenario } from "./scenario/scenario.ts";
 import type { RunningServer } from "./server.ts";
+import type { InternetTotals } from "./sink/internet-process.ts";
 import type { Receipt } from "./sink/ledger.ts";
 import { deferralRules } from "./sink/operator.ts";
 import type { SourceCounts } from "./source/load-plan.ts";
@@ -46,12 +47,25 @@ export async function runLoad(plan: LoadRunPlan): Promise<RunReport> {
   });
   const server = await plan.start(box);
   try {
-    const watch = new Watch(box, server, scenario, plan.onSample);
+    const warmedUp = await warmUp(box, server, scenario);
+    const watch = new Watch(box, server, scenario, warmedUp, plan.onSample);
     const source = await watch.untilDelivered();
     await pause(quietMs);
     return await reportOf(plan, box, watch, source);
   } finally {
     await server.stop();
+  }
+}
+
+/** Resolves to what the receivers had taken, and had put off, when it was over. */
+async function warmUp(box: Box, server: RunningServer, scenario: Scenario): Promise<InternetTotals> {
+  if (scenario.warmUpMessages === 0) return box.totals();
+  const { acknowledged } = await box.load(warmUpPlanOf(scenario, server.target));
+  const until = epochMs() + stallMs;
+  for (;;) {
+    const totals = await box.totals();
+    if (totals.receipts >= acknowledged * scenario.recipientsPerMessage || epochMs() > until) return totals;
+    await pause(samplePeriodMs);
   }
 }
 
@@ -74,11 +88,19 @@ class Watch {
   readonly #box: Box;
   readonly #server: RunningServer;
   readonly #scenario: Scenario;
+  readonly #warmedUp: InternetTotals;
   readonly #onSample: LoadRunPlan["onSample"];
   #stride = 1;
   #looks = 0;
 
-  constructor(box: Box, server: RunningServer, scenario: Scenario, onSample: LoadRunPlan["onSample"]) {
+  constructor(
+    box: Box,
+    server: RunningServer,
+    scenario: Scenario,
+    warmedUp: InternetTotals,
+    onSample: LoadRunPlan["onSample"],
+  ) {
+    this.#warmedUp = warmedUp;
     this.#box = box;
     this.#server = server;
     this.#scenario = scenario;
@@ -139,8 +161,8 @@ class Watch {
     const sample: Sample = {
       atMs: now.at - this.startedAt,
       accepted: source.acknowledged,
-      delivered: totals.receipts,
-      deferrals: totals.deferrals,
+      delivered: totals.receipts - this.#warmedUp.receipts,
+      deferrals: totals.deferrals - this.#warmedUp.deferrals,
       connections: totals.connectionsOpen,
       serverCpu: share("server"),
       sourceCpu: share("source"),
@@ -175,7 +197,8 @@ class Watch {
 
 async function reportOf(plan: LoadRunPlan, box: Box, watch: Watch, source: SourceCounts): Promise<RunReport> {
   const { scenario } = plan;
-  const { receipts, events } = await box.poll();
+  const { receipts: all, events } = await box.poll();
+  const receipts = all.filter(({ recipient }) => !isWarmUp(recipient));
   const counts = await box.counts();
   const repliedAt = receipts.flatMap(({ repliedAt }) => repliedAt ?? []).sort((one, other) => one - other);
   const lastAt = repliedAt.at(-1) ?? epochMs();
@@ -217,7 +240,7 @@ async function reportOf(plan: LoadRunPlan, box: Box, watch: Watch, source: Sourc
     greeting: source.greeting,
     finalDot: source.finalDot,
     connectTo250: source.connectTo250,
-    acceptToDelivery: box.audit.latency(() => true),
+    acceptToDelivery: box.audit.latency(({ recipient }) => !isWarmUp(recipient)),
     ...saidOfItself(watch),
     sources:
       plan.serverName === "postern" && scenario.sources > 1 ? sourcesReport(scenario, receipts, events) : undefined,

@@ -1,5 +1,194 @@
+// A run with smtp-source and smtp-sink of Postfix in place of our own source and receivers: nobody's own tools decide.
+//
+// smtp-source sends to one address, so that there is one for each domain; smtp-sink counts what it takes.
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { hasProgram } from "../../test/peers/processes.ts";
+import { domainsOf, operatorsOf, overridesOf, senderDomain, zoneOf } from "../bench-world.ts";
+import { Box } from "../box.ts";
+import { epochMs, pause } from "../clock.ts";
 import type { LoadRunPlan } from "../load-run.ts";
+import { type Cpu, cpuOf, minus } from "../process-usage.ts";
 import type { RunReport } from "../report/report.ts";
-export async function runWithPostfixTools(_plan: LoadRunPlan): Promise<RunReport> {
-  throw new Error("not yet");
+import type { Percentiles } from "../source/load-plan.ts";
+import { packagesFolder } from "./peer-process.ts";
+
+/** Each smtp-source is a process; more domains than this share them. */
+const toolDomainsMax = 8;
+const stallMs = 60_000;
+const pollMs = 100;
+const sinkBacklog = 1_000;
+
+export function hasPostfixTools(): boolean {
+  return hasProgram("smtp-source", unpacked()) && hasProgram("smtp-sink", unpacked());
+}
+
+function unpacked(): string | undefined {
+  const folder = join(packagesFolder, "postfix");
+  return existsSync(folder) ? folder : undefined;
+}
+
+function startTool(name: string, args: readonly string[], output: "pipe" | "ignore"): ChildProcess {
+  const folder = unpacked();
+  const inFolder = folder !== undefined && existsSync(join(folder, "usr/sbin", name));
+  const command = inFolder ? join(folder, "usr/sbin", name) : name;
+  const env = inFolder ? { ...process.env, LD_LIBRARY_PATH: join(folder, "usr/lib/postfix") } : process.env;
+  const child = spawn(command, args, { env, stdio: ["ignore", output, "inherit"] });
+  const kill = (): void => void child.kill("SIGKILL");
+  process.on("exit", kill);
+  child.once("exit", () => process.off("exit", kill));
+  return child;
+}
+
+const notMeasured: Percentiles = { count: 0, p50Ms: 0, p90Ms: 0, p99Ms: 0, p999Ms: 0, maxMs: 0 };
+
+/** As `runLoad`, without what these tools do not tell: latencies, and what came lost or twice one by one. */
+export async function runWithPostfixTools(plan: LoadRunPlan): Promise<RunReport> {
+  const scenario = {
+    ...plan.scenario,
+    warmUpMessages: 0,
+    domains: Math.min(plan.scenario.domains, toolDomainsMax),
+    hosts: Math.min(plan.scenario.hosts, toolDomainsMax),
+  };
+  await using box = await Box.open({
+    folder: plan.folder,
+    template: plan.template,
+    overrides: () => overridesOf(scenario, plan.folder),
+    operators: operatorsOf(scenario).map((setup) => ({ ...setup, addresses: [] })),
+    zone: zoneOf(scenario),
+    seed: 1,
+  });
+  const sinks = operatorsOf(scenario).flatMap(({ addresses }) =>
+    addresses.map((address) => new ToolSink(`${address}:${box.places.deliveryPort}`)),
+  );
+  const taken = (): number => sinks.reduce((sum, { messages }) => sum + messages, 0);
+  const server = await plan.start(box);
+  try {
+    const domains = domainsOf(scenario).map(({ domain }) => domain);
+    const each = Math.floor(scenario.messages / domains.length);
+    const messages = each * domains.length;
+    const sessions = Math.max(1, Math.round(scenario.sessions / domains.length));
+    const bytes = typeof scenario.bodyBytes === "number" ? scenario.bodyBytes : (scenario.bodyBytes[0]?.bytes ?? 0);
+    const before = server.cpu();
+    const startedAt = epochMs();
+    let acceptedAt: number | undefined;
+    const { host, port } = server.target;
+    const options = ["-s", sessions, "-l", bytes, "-m", each, "-f", `bench@${senderDomain}`];
+    const sources = domains.map((domain) =>
+      startTool("smtp-source", [...options, "-t", `u@${domain}`, `${host}:${port}`].map(String), "ignore"),
+    );
+    const sourceCpu = new CpuWatch(sources);
+    const ended = Promise.all(
+      sources.map((child) => new Promise<number | null>((resolve) => child.once("exit", resolve))),
+    );
+    void ended.then(() => (acceptedAt = epochMs()));
+    let [progressAt, progress, privateMax] = [startedAt, 0, 0];
+    while (taken() < messages && epochMs() - progressAt < stallMs) {
+      await pause(pollMs);
+      sourceCpu.look();
+      privateMax = Math.max(privateMax, server.memory().anonymousMiB);
+      if (taken() > progress) [progress, progressAt] = [taken(), epochMs()];
+    }
+    const seconds = (Math.max(...sinks.map(({ lastAt }) => lastAt)) - startedAt) / 1_000;
+    const used = minus(server.cpu(), before);
+    const codes = await ended;
+    const delivered = taken();
+    const us = ({ userSeconds, systemSeconds }: Cpu): number => (1e6 * (userSeconds + systemSeconds)) / messages;
+    return {
+      server: plan.serverName,
+      notes: [
+        ...plan.notes,
+        `smtp-source and smtp-sink of Postfix: ${domains.length} domains, ${sessions} sessions each`,
+      ],
+      messages,
+      accepted: codes.every((code) => code === 0) ? messages : 0,
+      delivered,
+      refused: 0,
+      lost: Math.max(0, messages - delivered),
+      duplicates: Math.max(0, delivered - messages),
+      damaged: 0,
+      breaches: 0,
+      seconds,
+      acceptedPerSecond: messages / (((acceptedAt ?? epochMs()) - startedAt) / 1_000),
+      deliveredPerSecond: delivered / seconds,
+      deliveredPerSecondSteady: 0,
+      deliveredMiBPerSecond: (delivered * bytes) / 1_048_576 / seconds,
+      cpu: {
+        serverUsPerMessage: us(used),
+        serverUserUsPerMessage: (1e6 * used.userSeconds) / messages,
+        serverSystemUsPerMessage: (1e6 * used.systemSeconds) / messages,
+        sourceUsPerMessage: us(sourceCpu.sum()),
+        receiversUsPerMessage: sinks.reduce((sum, { pid }) => sum + us(cpuOf(pid)), 0),
+        bareSignatureUs: plan.bareSignatureUs,
+      },
+      memory: { serverPrivateMiBMax: privateMax, serverFileMiBMax: server.memory().fileMiB, serverPrivateGrowthMiB: 0 },
+      greeting: notMeasured,
+      finalDot: notMeasured,
+      connectTo250: notMeasured,
+      acceptToDelivery: notMeasured,
+      deferralsByOperator: [],
+      samples: [],
+      problem: codes.some((code) => code !== 0) ? "smtp-source ended with a failure" : undefined,
+    };
+  } finally {
+    await server.stop();
+    for (const sink of sinks) sink.stop();
+  }
+}
+
+/** smtp-sink, and the messages that it says it took. */
+class ToolSink {
+  readonly #child: ChildProcess;
+  messages = 0;
+  /** When the counters last changed; 0 before. */
+  lastAt = 0;
+
+  constructor(listen: string) {
+    // Its counters are sessions, QUITs and messages, written over each other on one line.
+    this.#child = startTool("smtp-sink", ["-u", "root", "-c", listen, String(sinkBacklog)], "pipe");
+    let rest = "";
+    this.#child.stdout?.on("data", (chunk: Buffer) => {
+      const lines = (rest + chunk.toString("latin1")).split("\r");
+      rest = lines.pop() ?? "";
+      const count = Number(/mesg=(\d+)/.exec(lines.at(-1) ?? "")?.[1] ?? this.messages);
+      if (count > this.messages) this.lastAt = epochMs();
+      this.messages = count;
+    });
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
+  stop(): void {
+    this.#child.kill("SIGKILL");
+  }
+}
+
+/** CPU time of processes as last seen: they are gone when one wants to know. */
+class CpuWatch {
+  readonly #children: readonly ChildProcess[];
+  readonly #seen = new Map<number, Cpu>();
+
+  constructor(children: readonly ChildProcess[]) {
+    this.#children = children;
+  }
+
+  look(): void {
+    for (const { pid = 0 } of this.#children) {
+      const cpu = cpuOf(pid);
+      if (cpu.userSeconds + cpu.systemSeconds > 0) this.#seen.set(pid, cpu);
+    }
+  }
+
+  sum(): Cpu {
+    let [userSeconds, systemSeconds] = [0, 0];
+    for (const cpu of this.#seen.values()) {
+      userSeconds += cpu.userSeconds;
+      systemSeconds += cpu.systemSeconds;
+    }
+    return { userSeconds, systemSeconds };
+  }
 }

@@ -31,7 +31,7 @@ export function termsOf(scenario: Scenario): Terms {
     encrypted: scenario.encrypted ? "STARTTLS at both doors" : "no",
     message: `${sizeText(scenario.bodyBytes)}, ${scenario.recipientsPerMessage} recipient${scenario.recipientsPerMessage === 1 ? "" : "s"}`,
     load:
-      `${scenario.messages} messages, ${rate}, ${scenario.sessions} sessions` +
+      `${scenario.messages} messages after ${scenario.warmUpMessages} to warm up, ${rate}, ${scenario.sessions} sessions` +
       `${scenario.messagesPerSession === 1 ? ", a connection for each message" : ""}${scenario.login ? ", AUTH" : ""}`,
     receivers:
       `${scenario.domains} domains at ${scenario.hosts} operators, ${scenario.connectionsMax} connections each, ` +

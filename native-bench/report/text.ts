@@ -87,8 +87,8 @@ export function reportText(report: BenchReport): string {
 }
 
 function runTable(runs: readonly RunReport[]): string[] {
-  const spans = ({ p50Ms, p99Ms, maxMs }: Percentiles | Latency): string =>
-    `${p50Ms.toFixed(1)} / ${p99Ms.toFixed(1)} / ${maxMs.toFixed(1)}`;
+  const spans = ({ count, p50Ms, p99Ms, maxMs }: Percentiles | Latency): string =>
+    count === 0 ? "-" : `${p50Ms.toFixed(1)} / ${p99Ms.toFixed(1)} / ${maxMs.toFixed(1)}`;
   const row = (name: string, cell: (run: RunReport) => string): string[] => [name, ...runs.map(cell)];
   const table = [
     row("", ({ server }) => server),

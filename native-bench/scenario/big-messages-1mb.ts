@@ -8,6 +8,7 @@ export const scenario: Scenario = {
   name: "big-messages-1mb",
   about: "1 MB messages, signed, flat out",
   messages: 1_000,
+  warmUpMessages: 50,
   bodyBytes: 1024 * 1024,
   targets: [{ value: "memory.serverPrivateMiBMax", atMost: 512 }],
 };

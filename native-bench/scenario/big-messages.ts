@@ -7,6 +7,7 @@ export const scenario: Scenario = {
   name: "big-messages",
   about: "100 KB messages, signed, flat out",
   messages: 5_000,
+  warmUpMessages: 500,
   bodyBytes: 100 * 1024,
   signed: true,
   targets: [

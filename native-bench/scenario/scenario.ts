@@ -11,6 +11,8 @@ export interface Scenario {
   /** `restart` fills a queue, kills Postern and starts it again; `load` sends and waits until all is delivered. */
   readonly kind: "load" | "restart";
   readonly messages: number;
+  /** Sent and delivered before the measurement: code is compiled, processes are started, connections are known. */
+  readonly warmUpMessages: number;
   readonly sessions: number;
   /** 1: a new connection for each message. */
   readonly messagesPerSession: number;
@@ -55,6 +57,7 @@ export interface Target {
 export const baseScenario: Omit<Scenario, "name" | "about"> = {
   kind: "load",
   messages: 20_000,
+  warmUpMessages: 2_000,
   sessions: 40,
   messagesPerSession: 1_000_000,
   ratePerSecond: undefined,

@@ -7,6 +7,7 @@ export const scenario: Scenario = {
   name: "wan",
   about: "50 ms round trips, 10 connections to one site, CHUNKING: at best one message a round trip, 200 a second",
   messages: 2_000,
+  warmUpMessages: 200,
   domains: 1,
   hosts: 1,
   receiver: { roundTripMs: 50 },
