@@ -16,6 +16,8 @@ export interface CommandSink {
   onCommand(line: Buffer, more: boolean): void;
   /** A line with a bare CR, LF or NUL in it, or one that is too long; `more` as above. The rest of it is skipped. */
   onBadLine(reason: "bare-line-end" | "too-long"): void;
+  /** The rest of a bad line goes on and on. */
+  onEndlessLine(): void;
   /** The content's final dot was read, or a chunk of it. */
   onContentEnd(): void;
   onContentOctets(): void;
@@ -28,6 +30,8 @@ export interface CommandSink {
 export const commandBytesMax = 4 * 1024;
 /** RFC 4954 section 4: a line of an AUTH exchange. */
 export const authLineBytesMax = 12 * 1024 + 288;
+/** The rest of a line that was refused is read to its end, so that it is not obeyed, but not for ever. */
+const skippedBytesMax = 2 * 1024 * 1024;
 
 const lf = 0x0a;
 const cr = 0x0d;
@@ -43,6 +47,7 @@ export class CommandStream extends SMTPStream {
   /** The begin of a line that is not complete. */
   #partial: Buffer | undefined;
   #skipsLine = false;
+  #skippedBytes = 0;
   #paused = false;
   #running = false;
   #reader: ContentReader | undefined;
@@ -161,6 +166,8 @@ export class CommandStream extends SMTPStream {
     if (this.#skipsLine) {
       // Only the last octet matters: whether it is the CR of the CRLF that ends the line.
       this.#partial = Buffer.from(rest.subarray(rest.length - 1));
+      this.#skippedBytes += rest.length;
+      if (this.#skippedBytes > skippedBytesMax) this.#sink.onEndlessLine();
       return;
     }
     const partial = joined(this.#partial, rest);
@@ -168,6 +175,7 @@ export class CommandStream extends SMTPStream {
     if (hasBareLf || partial.length > authLineBytesMax + 1) {
       // Said at once: a client that ends lines with LF alone would wait for the reply.
       this.#skipsLine = true;
+      this.#skippedBytes = 0;
       this.#partial = Buffer.from(rest.subarray(rest.length - 1));
       this.#sink.onBadLine(hasBareLf ? "bare-line-end" : "too-long");
       return;

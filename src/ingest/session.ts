@@ -35,8 +35,8 @@ interface Transaction {
   /** By forward-path: a recipient given twice gets the message once. */
   readonly recipients: Map<string, Recipient>;
   hasUtf8Address: boolean;
-  /** RCPT commands refused. They are no errors of the dialogue: lists hold bad addresses. */
-  refusedRecipients: number;
+  /** RCPT commands refused, or repeated. They are no errors of the dialogue: lists hold bad addresses. */
+  vainRecipients: number;
   tooManyNoted: boolean;
 }
 
@@ -45,8 +45,8 @@ type Answer = SmtpReply | { readonly goodbye: SmtpReply } | undefined;
 
 /** Commands that move nothing (NOOP, RSET, VRFY, EHLO...) between two messages. */
 const idleCommandsMax = 1_000;
-/** Recipients refused in one transaction, where the listener's limit of recipients is smaller. */
-const refusedRecipientsMax = 1_000;
+/** Recipients refused or given again in one transaction, where the listener's limit of recipients is smaller. */
+const vainRecipientsMax = 1_000;
 /** A content that is refused is still read to its end, but not for ever. */
 const refusedContentFactorMax = 4;
 /** A client may begin slowly; after this long its rate counts. */
@@ -149,6 +149,10 @@ export class SubmissionSession extends SMTPConnection implements CommandSink {
     this._nextHandler = false;
     this.#give(reason === "too-long" ? lineTooLong : replies.bareLineEnd);
     this.#owedSinceMs = this.#listener.shared.clock.monotonicMs();
+  }
+
+  onEndlessLine(): void {
+    this.#goodbye(replies.tooManyErrors);
   }
 
   onCommand(line: Buffer, more: boolean): void {
@@ -356,7 +360,7 @@ export class SubmissionSession extends SMTPConnection implements CommandSink {
       reversePath: reversePath as string,
       recipients: new Map(),
       hasUtf8Address: parsed.mailbox?.needsSmtpUtf8 ?? false,
-      refusedRecipients: 0,
+      vainRecipients: 0,
       tooManyNoted: false,
     };
     return senderOk;
@@ -382,6 +386,8 @@ export class SubmissionSession extends SMTPConnection implements CommandSink {
       transaction.tooManyNoted = true;
       return this.#refuseRecipient(transaction, refusal);
     }
+    // Without an end to the repeats a flight of RCPT commands, each of them answered, could go on for ever.
+    if (recipients.has(forwardPath) && this.#isTooVain(transaction)) return goodbye(replies.tooManyErrors);
     recipients.set(forwardPath, { forwardPath, orcpt, notify });
     if (mailbox.needsSmtpUtf8) transaction.hasUtf8Address = true;
     return recipientOk;
@@ -515,12 +521,15 @@ export class SubmissionSession extends SMTPConnection implements CommandSink {
   // --- replies ---
 
   #refuseRecipient(transaction: Transaction, smtpReply: SmtpReply): Answer {
-    transaction.refusedRecipients++;
-    if (transaction.refusedRecipients > Math.max(refusedRecipientsMax, this.#limits.recipientsMax)) {
-      return goodbye(replies.tooManyErrors);
-    }
+    if (this.#isTooVain(transaction)) return goodbye(replies.tooManyErrors);
     this.#out += replyLine(smtpReply);
     return undefined;
+  }
+
+  /** Counts a RCPT command that adds no recipient. */
+  #isTooVain(transaction: Transaction): boolean {
+    transaction.vainRecipients++;
+    return transaction.vainRecipients > Math.max(vainRecipientsMax, this.#limits.recipientsMax);
   }
 
   #give(answer: Answer): void {

@@ -81,6 +81,29 @@ test("bad addresses in a long list do not end the session, endless ones do", asy
   t.match(await client.ask("RCPT TO:<bad@@>"), /^421/);
 });
 
+test("one recipient given again and again is taken once, and a flood of it has an end", async (t) => {
+  const fixture = await startIngest(ingestConfig([{ recipientsMax: 50 }]));
+  t.teardown(() => fixture.close());
+  const client = await greeted(fixture);
+  await client.ask("MAIL FROM:<a@example.com>");
+  const repeats = Array.from({ length: 1_001 }, () => "RCPT TO:<b@example.net>");
+  t.equal(new Set((await client.codes(repeats)).split(" ")).size, 1, "a thousand repeats are answered");
+  t.match(await client.ask("RCPT TO:<b@example.net>"), /^421 4\.7\.0/);
+  t.equal(await client.reply(), "", "and the session is over");
+});
+
+test("a line without end is not read for ever", async (t) => {
+  const fixture = await startIngest(ingestConfig([{}]));
+  t.teardown(() => fixture.close());
+  for (const octet of ["\n", "A"]) {
+    const client = await greeted(fixture);
+    for (let i = 0; i < 40; i++) client.send(octet.repeat(64 * 1024));
+    t.match(await client.reply(), /^500 5\.5\.2/);
+    t.match(await client.reply(), /^421 4\.7\.0/);
+    t.equal(await client.reply(), "");
+  }
+});
+
 test("size: 552 at MAIL with SIZE, and after DATA without, and the session goes on", async (t) => {
   const fixture = await startIngest(ingestConfig([{ messageBytesMax: 10_000 }]));
   t.teardown(() => fixture.close());
