@@ -16,6 +16,7 @@ import { AuthGuard } from "./auth-guard.ts";
 import { type IngestShared, listenerSettings, SubmissionListener, type TlsMaterial } from "./listener.ts";
 import { MemoryBudget } from "./memory-budget.ts";
 import { type IngestMeter, silentMeter } from "./meter.ts";
+import { NoteLimit } from "./note-limit.ts";
 
 export type { IngestMeter } from "./meter.ts";
 export { hashPassword } from "./password.ts";
@@ -99,6 +100,7 @@ class IngestRoom implements Ingest {
       meter: deps.meter ?? silentMeter,
       budget: new MemoryBudget(deps.config.ingest.memoryMaxBytes),
       guard: new AuthGuard(deps.clock, deps.random, deps.authFailureDelayMs ?? authFailureDelayMs),
+      strangerNotes: new NoteLimit(),
       onSessionEnd: () => this.#onSessionEnd(),
     };
   }

@@ -16,6 +16,7 @@ import type { Log } from "../telemetry/log.ts";
 import type { AuthGuard } from "./auth-guard.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
 import type { IngestMeter } from "./meter.ts";
+import type { NoteLimit } from "./note-limit.ts";
 import * as replies from "./replies.ts";
 import { cleanText, replyLine, type SmtpReply } from "./replies.ts";
 import { SubmissionSession } from "./session.ts";
@@ -29,6 +30,7 @@ export interface IngestShared {
   readonly meter: IngestMeter;
   readonly budget: MemoryBudget;
   readonly guard: AuthGuard;
+  readonly strangerNotes: NoteLimit;
   /** Called when a session or the wait for one has ended. */
   readonly onSessionEnd: () => void;
 }

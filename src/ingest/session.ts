@@ -569,8 +569,11 @@ export class SubmissionSession extends SMTPConnection implements CommandSink {
   }
 
   #note(smtpReply: SmtpReply, reversePath: string | undefined, forwardPath: string | undefined): void {
-    this.#listener.shared.meter.refused(smtpReply.code);
-    this.#listener.shared.intake.rejected({
+    const { meter, intake, strangerNotes, clock } = this.#listener.shared;
+    meter.refused(smtpReply.code);
+    const isStranger = this.#user() === undefined && !this.#isTrusted();
+    if (isStranger && !strangerNotes.take(clock.monotonicMs())) return;
+    intake.rejected({
       reversePath,
       forwardPath,
       user: this.#userName,

@@ -40,6 +40,23 @@ test("without trust and AUTH nothing is taken, whatever the address looks like",
   t.match(fixture.intake.rejections[1], { reversePath: "a@example.com", reply: { code: 530 } });
 });
 
+test("strangers cannot fill the delivery log with what they are refused; those who may submit are all heard", async (t) => {
+  const stranger = await startIngest(ingestConfig([{ trust: [], errorsMax: 1_000 }]));
+  t.teardown(() => stranger.close());
+  const client = await stranger.client();
+  await client.ask("EHLO client.test");
+  await client.codes(Array.from({ length: 400 }, () => "MAIL FROM:<a@example.com>"));
+  const noted = stranger.intake.rejections.length;
+  t.ok(noted >= 100 && noted < 200, `${noted} of 400 are noted`);
+
+  const known = await startIngest(ingestConfig([{ messageBytesMax: 1_000, errorsMax: 1_000 }]));
+  t.teardown(() => known.close());
+  const trusted = await known.client();
+  await trusted.ask("EHLO client.test");
+  await trusted.codes(Array.from({ length: 400 }, () => "MAIL FROM:<a@example.com> SIZE=5000"));
+  t.equal(known.intake.rejections.length, 400);
+});
+
 test("auth: required asks the trusted as well; auth: off offers no AUTH", async (t) => {
   const required = await startIngest(ingestConfig([{ auth: "required" }], [app]));
   t.teardown(() => required.close());
