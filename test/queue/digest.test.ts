@@ -27,7 +27,10 @@ function submission(header: string, body: string, forwardPath = "a@b.example"): 
   };
 }
 
-const first = submission("Received: one\r\n at noon\r\nDate: now\r\nSubject: code\r\nMessage-ID: <1@x>\r\n\r\n", "12345\r\n");
+const first = submission(
+  "Received: one\r\n at noon\r\nDate: now\r\nSubject: code\r\nMessage-ID: <1@x>\r\n\r\n",
+  "12345\r\n",
+);
 
 test("a second try with another trace, date and message id is the same message", async (t) => {
   const again = submission("Received: two\r\nDate: later\r\nSubject: code\r\nMessage-ID: <2@x>\r\n\r\n", "12345\r\n");

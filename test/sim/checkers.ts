@@ -106,7 +106,9 @@ const limitsKept: Checker = {
 const contentKept: Checker = {
   name: "what arrives is what was accepted, octet for octet, behind the signature",
   check({ accepted, copies, addedHeader }) {
-    const contents = new Map(accepted.map(({ queueId, content }) => [queueId, Buffer.concat([Buffer.from(addedHeader), content])]));
+    const contents = new Map(
+      accepted.map(({ queueId, content }) => [queueId, Buffer.concat([Buffer.from(addedHeader), content])]),
+    );
     return copies
       .filter(({ queueId, taken }) => contents.get(queueId)?.equals(taken.content) === false)
       .map((copy) => `${keyOf(copy)} arrived changed`);

@@ -2,13 +2,13 @@
 
 import { createHash } from "node:crypto";
 import type { EventSink } from "../../src/core/event.ts";
+import { addressFilter } from "../../src/core/ip-address.ts";
 import type { Random } from "../../src/core/random.ts";
 import { type Clock, dayMs, hourMs, type Instant, type Millis, secondMs, type Timer } from "../../src/core/time.ts";
-import { addressFilter } from "../../src/core/ip-address.ts";
 import { newQuirks, openConnection } from "../../src/delivery/delivery.ts";
 import { createDsnWriter, formatEvent, isDsnDue, type ReplyClassifier } from "../../src/outcome/outcome.ts";
-import { MailQueue } from "../../src/queue/mail-queue.ts";
 import type { OpenConnection } from "../../src/queue/lane.ts";
+import { MailQueue } from "../../src/queue/mail-queue.ts";
 import type { Submission } from "../../src/queue/queue.ts";
 import { makePlanResolver } from "../../src/resolve/resolve.ts";
 import type { Signer } from "../../src/signing/signing.ts";
@@ -17,7 +17,7 @@ import { silentLog } from "../../src/telemetry/log.ts";
 import { MemorySpool } from "../support/memory-spool.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
 import { SimClock, simStart } from "../support/sim-clock.ts";
-import { type Accepted, checkers, type Copy, type History, type LoggedEvent } from "./checkers.ts";
+import { type Accepted, type Copy, checkers, type History, type LoggedEvent } from "./checkers.ts";
 import { SimExchanger, type Taken } from "./sim-exchanger.ts";
 import { SimNetwork } from "./sim-network.ts";
 import { SimResolver } from "./sim-resolver.ts";
@@ -191,7 +191,11 @@ class Run {
         openConnection: breakConnection(open),
         sink: sink(this.#sink(clock)),
         classifier: this.#classifier,
-        dsnWriter: createDsnWriter({ hostname: world.config.hostname, returnPath: world.config.bounces.returnPath, random }),
+        dsnWriter: createDsnWriter({
+          hostname: world.config.hostname,
+          returnPath: world.config.bounces.returnPath,
+          random,
+        }),
         dsnDue: isDsnDue,
         formatEvent,
         observer: {
@@ -307,7 +311,9 @@ class Run {
     for (const name of this.#spool.queues()) {
       for (const { queueId } of this.#spool.scanQueue(name, undefined, 1_000)) {
         if (this.#accepted.has(queueId)) continue;
-        const forwardPaths = this.#spool.readEntries(queueId).flatMap((entry) => entry.recipients.map((r) => r.forwardPath));
+        const forwardPaths = this.#spool
+          .readEntries(queueId)
+          .flatMap((entry) => entry.recipients.map((r) => r.forwardPath));
         this.#expect(queueId, forwardPaths, Buffer.concat([...this.#spool.readContent(queueId)]));
       }
     }
@@ -318,7 +324,9 @@ class Run {
     return {
       signs: () => true,
       sign: () =>
-        new Promise((resolve) => clock.after(1 + this.#random.integer(3), () => resolve({ headers, signedBy: ["sim"] }))),
+        new Promise((resolve) =>
+          clock.after(1 + this.#random.integer(3), () => resolve({ headers, signedBy: ["sim"] })),
+        ),
     };
   }
 
@@ -347,7 +355,14 @@ class Run {
     const host = this.#world.hosts.find((candidate) => candidate.address === address)?.name;
     const sites = new Set(
       this.#world.domains.flatMap((domain) =>
-        domain.kind === "mail" && domain.mx.some((mx) => mx.host === host) ? [domain.mx.map((mx) => mx.host).sort().join()] : [],
+        domain.kind === "mail" && domain.mx.some((mx) => mx.host === host)
+          ? [
+              domain.mx
+                .map((mx) => mx.host)
+                .sort()
+                .join(),
+            ]
+          : [],
       ),
     );
     return Math.max(1, sites.size) * this.#world.config.sites.defaults.connectionsMax;
@@ -364,7 +379,9 @@ class Run {
       const event = JSON.parse(line) as LoggedEvent;
       events.set(event.id, event);
     }
-    const received = new Set([...events.values()].filter(({ kind }) => kind === "reception").map(({ queueId }) => queueId));
+    const received = new Set(
+      [...events.values()].filter(({ kind }) => kind === "reception").map(({ queueId }) => queueId),
+    );
     const history: History = {
       accepted: [...this.#accepted.values()].filter(({ queueId }) => received.has(queueId)),
       copies: this.#copies,
@@ -375,7 +392,9 @@ class Run {
       addedHeader,
     };
     this.#record(this.#lines.join(""));
-    const lost = this.#acked.filter((queueId) => !received.has(queueId)).map((queueId) => `${queueId} was acknowledged and is not there`);
+    const lost = this.#acked
+      .filter((queueId) => !received.has(queueId))
+      .map((queueId) => `${queueId} was acknowledged and is not there`);
     return {
       seed: this.#world.seed,
       violations: [
@@ -391,4 +410,3 @@ class Run {
     };
   }
 }
-

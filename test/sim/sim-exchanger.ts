@@ -84,7 +84,8 @@ export class SimExchanger {
   opened(source: string): void {
     const open = (this.#open.get(source) ?? 0) + 1;
     this.#open.set(source, open);
-    if (open > this.options.connectionsMax) this.options.breach(`${open} connections from ${source} to ${this.options.host}`);
+    if (open > this.options.connectionsMax)
+      this.options.breach(`${open} connections from ${source} to ${this.options.host}`);
   }
 
   closed(source: string): void {
@@ -92,7 +93,10 @@ export class SimExchanger {
   }
 }
 
-type Mode = { readonly kind: "command" } | { readonly kind: "data" } | { readonly kind: "bdat"; left: number; readonly last: boolean };
+type Mode =
+  | { readonly kind: "command" }
+  | { readonly kind: "data" }
+  | { readonly kind: "bdat"; left: number; readonly last: boolean };
 
 class Session implements SimPeer {
   readonly #exchanger: SimExchanger;
@@ -238,7 +242,10 @@ class Session implements SimPeer {
   }
 
   #data(): boolean {
-    const end = this.#input.subarray(0, 3).equals(Buffer.from(".\r\n")) && this.#content.length === 0 ? -2 : this.#input.indexOf("\r\n.\r\n");
+    const end =
+      this.#input.subarray(0, 3).equals(Buffer.from(".\r\n")) && this.#content.length === 0
+        ? -2
+        : this.#input.indexOf("\r\n.\r\n");
     if (end === -1) return false;
     const stuffed = end === -2 ? Buffer.alloc(0) : this.#input.subarray(0, end + 2);
     this.#input = this.#input.subarray(end + 5);
@@ -268,12 +275,22 @@ class Session implements SimPeer {
     const { moods, clock, host, taken, messagesPerConnectionMax, breach } = exchanger.options;
     const forwardPaths = this.#recipients;
     this.#reset();
-    if (exchanger.chance(moods.breakAtDotShare)) return this.#close("reset");
-    if (exchanger.chance(moods.dotTransientShare)) return this.#reply("452 4.3.1 out of space");
-    if (exchanger.chance(moods.dotPermanentShare)) return this.#reply("554 5.7.1 content rejected");
+    if (exchanger.chance(moods.breakAtDotShare)) {
+      this.#close("reset");
+      return;
+    }
+    if (exchanger.chance(moods.dotTransientShare)) {
+      this.#reply("452 4.3.1 out of space");
+      return;
+    }
+    if (exchanger.chance(moods.dotPermanentShare)) {
+      this.#reply("554 5.7.1 content rejected");
+      return;
+    }
     this.#messages++;
     this.#distinct.add(content.toString("latin1"));
-    if (this.#distinct.size > messagesPerConnectionMax) breach(`${this.#distinct.size} messages on a connection to ${host}`);
+    if (this.#distinct.size > messagesPerConnectionMax)
+      breach(`${this.#distinct.size} messages on a connection to ${host}`);
     const lost = exchanger.chance(moods.lostReplyShare);
     taken({ at: clock.now(), exchanger: host, forwardPaths, content, replySent: !lost });
     if (lost) this.#close("reset");

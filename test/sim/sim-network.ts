@@ -127,7 +127,10 @@ class SimConnection implements Connection {
     if (this.#closed) return undefined;
     const octets = Buffer.concat(chunks);
     for (const piece of this.#cut(octets)) {
-      this.#toPeerAtMs = Math.max(this.#toPeerAtMs, this.#clock.monotonicMs() + this.#oneWayMs + this.#random.integer(3));
+      this.#toPeerAtMs = Math.max(
+        this.#toPeerAtMs,
+        this.#clock.monotonicMs() + this.#oneWayMs + this.#random.integer(3),
+      );
       this.#at(this.#toPeerAtMs, () => {
         if (!this.#peerClosed) this.#peer?.receive(piece);
       });

@@ -13,7 +13,9 @@ const { values } = parseArgs({
   },
 });
 if (values.help) {
-  console.log("npm run sim -- [--seed FIRST] [--seeds COUNT] [--twice]\n--twice runs each seed two times and compares the histories.");
+  console.log(
+    "npm run sim -- [--seed FIRST] [--seeds COUNT] [--twice]\n--twice runs each seed two times and compares the histories.",
+  );
   process.exit(0);
 }
 const first = Number(values.seed);

@@ -12,7 +12,11 @@ export interface WorldHost {
 }
 
 export type WorldDomain =
-  | { readonly kind: "mail"; readonly name: string; readonly mx: readonly { readonly preference: number; readonly host: string }[] }
+  | {
+      readonly kind: "mail";
+      readonly name: string;
+      readonly mx: readonly { readonly preference: number; readonly host: string }[];
+    }
   | { readonly kind: "null-mx"; readonly name: string }
   | { readonly kind: "no-name"; readonly name: string };
 
@@ -57,7 +61,9 @@ export function drawWorld(seed: number, random: Random, start: Instant): World {
   const submissions = Array.from({ length: 5 + random.integer(60) }, () => drawSubmission(domains, random, start)).sort(
     (a, b) => a.at - b.at,
   );
-  const crashes = Array.from({ length: random.integer(4) }, () => start + random.integer(2 * hourMs)).sort((a, b) => a - b);
+  const crashes = Array.from({ length: random.integer(4) }, () => start + random.integer(2 * hourMs)).sort(
+    (a, b) => a - b,
+  );
   const dnsOutages = Array.from({ length: random.integer(3) }, () => {
     const from = start + random.integer(2 * hourMs);
     return { from, until: from + random.integer(20 * minuteMs) };
@@ -112,7 +118,10 @@ function drawSubmission(domains: readonly WorldDomain[], random: Random, start: 
     const domain = domains[random.integer(domains.length - 1)]?.name ?? "";
     forwardPaths.add(`${random.next() < 0.1 ? "unknown" : "user"}${random.integer(20)}@${domain}`);
   }
-  const lines = Array.from({ length: random.integer(20) }, () => ".".repeat(random.integer(4)) + "x".repeat(random.integer(70)));
+  const lines = Array.from(
+    { length: random.integer(20) },
+    () => ".".repeat(random.integer(4)) + "x".repeat(random.integer(70)),
+  );
   return {
     at: start + random.integer(2 * hourMs),
     stream: random.next() < 0.3 ? "receipts" : "news",

@@ -132,6 +132,6 @@ test("the spool on LMDB and the one in memory do the same with any changes", asy
         await rm(path, { recursive: true, force: true });
       }
     }),
-    { numRuns: 40, interruptAfterTimeLimit: 2_500, markInterruptAsFailure: false },
+    { numRuns: 25 },
   );
 });
