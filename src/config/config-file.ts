@@ -44,9 +44,17 @@ export function loadConfig(file: string): LoadedConfig {
   return { kind: "ok", config, warnings: placed(main, crossed.warnings).map(formatConfigError) };
 }
 
-/** `FILE:LINE:COLUMN: message`. */
+/** `FILE:LINE:COLUMN: message`, one line: keys and values of the file that stand in it may hold anything. */
 export function formatConfigError(error: ConfigError): string {
-  return `${error.file}:${error.line}:${error.column}: ${error.message}`;
+  return printable(`${error.file}:${error.line}:${error.column}: ${error.message}`);
+}
+
+/** Controls as JSON writes them: they would split the line, or be obeyed by a terminal. */
+function printable(text: string): string {
+  return text.replace(
+    /[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g,
+    (control) => `\\u${control.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }
 
 interface IncludedSites {

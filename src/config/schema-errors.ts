@@ -78,7 +78,8 @@ function show(value: unknown): string {
   if (value === null) return "nothing";
   if (Array.isArray(value)) return "a list";
   if (typeof value === "object") return "a map";
-  const text = JSON.stringify(value);
+  // JSON has no infinities.
+  const text = typeof value === "number" ? String(value) : JSON.stringify(value);
   return text.length > shownCharactersMax ? `${text.slice(0, shownCharactersMax)}...` : text;
 }
 

@@ -124,6 +124,27 @@ test("a missing hostname, a missing file and text that is not YAML are said as s
   });
 });
 
+test("what a file says cannot split the line that tells its fault, nor reach a terminal", async (t) => {
+  const { errors } = load(t, `${head}"\\e[31mk\\nl": 1\ndefault_stream: "\\e[31m\\n\\0x\\u2028"\n`);
+  t.ok(errors.length >= 2);
+  for (const error of errors) t.match(error, /^postern\.yaml:\d+:\d+: [ -~]+$/);
+  t.match(errors.join("\n"), 'unknown key "\\u001b[31mk\\u000al"');
+});
+
+test("a name that a plain object would swallow is told, not dropped", async (t) => {
+  t.same(load(t, `${head}sources: { a: {}, __proto__: { ehlo: x.test } }\n`).errors, [
+    'postern.yaml:3:19: the key "__proto__" cannot be used',
+  ]);
+  t.same(load(t, `${head}sources: { constructor: { ehlo: x.test } }\n`).errors, []);
+});
+
+test("thousands of faults are told within seconds", async (t) => {
+  const lines = Array.from({ length: 4_000 }, (_, i) => `k${i}: 1\n`).join("");
+  const { errors } = load(t, head + lines);
+  t.equal(errors.length, 4_000);
+  t.equal(errors[3_999], 'postern.yaml:4002:1: unknown key "k3999"');
+});
+
 test("several streams or pools without a default must be told apart", async (t) => {
   t.same(load(t, `${head}streams: { a: {}, b: {} }\n`).errors, [
     'postern.yaml:3:1: add the key "default_stream": there are 2 streams and none is "default"',
