@@ -3,11 +3,12 @@
 // /healthz and /readyz never ask for the token, so that probes need none; everything else does, where one is configured.
 
 import swagger from "@fastify/swagger";
-import { type FastifyError, type FastifyInstance, type FastifyRequest, fastify } from "fastify";
+import { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from "fastify";
 import { formatHostPort } from "../config/address.ts";
 import type { AdminConfig, HostPort } from "../config/config.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { AdminBackend } from "./admin.ts";
+import { nameCharactersMax } from "./api-schemas.ts";
 import { checkBrowser, checkToken, type RequestHead, type Verdict } from "./http-guard.ts";
 import { addRoutes } from "./routes.ts";
 
@@ -59,6 +60,13 @@ export async function buildAdminApp({ config, token, backend, log }: AdminServer
     requestTimeout: requestTimeoutMs,
     keepAliveTimeout: keepAliveTimeoutMs,
     forceCloseConnections: true,
+    // A domain has up to 253 characters (RFC 1035 section 2.3.4); the schemas say what is too long.
+    routerOptions: { maxParamLength: 3 * nameCharactersMax },
+    // What is found wrong before any hook has run gets an answer like all others.
+    frameworkErrors: (error, _request, reply: FastifyReply) => {
+      reply.code(error.statusCode ?? 400).header("cache-control", "no-store");
+      reply.send({ error: "the path cannot be read; see /openapi.json" });
+    },
     // A mistyped key in an action must not be dropped: the action would then touch more than was meant.
     ajv: { customOptions: { removeAdditional: false, coerceTypes: false } },
   });

@@ -3,7 +3,10 @@
 // Instants are milliseconds since the Unix epoch.
 
 const text = { type: "string" } as const;
-const shortText = { type: "string", minLength: 1, maxLength: 255 } as const;
+/** No controls: what a client sends is shown on terminals of others and written into logs. */
+const printable = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029]*$";
+export const nameCharactersMax = 255;
+const shortText = { type: "string", minLength: 1, maxLength: nameCharactersMax, pattern: printable } as const;
 const whole = { type: "integer" } as const;
 const instant = { type: "integer", description: "Milliseconds since the Unix epoch" } as const;
 
@@ -34,7 +37,12 @@ export const actionBody = {
   ...request(
     {
       ...selectionFields,
-      reason: { type: "string", maxLength: 500, description: "Shown with the hold and in the delivery log" },
+      reason: {
+        type: "string",
+        maxLength: 500,
+        pattern: printable,
+        description: "Shown with the hold and in the delivery log",
+      },
       by: { ...shortText, description: "Who does it; default: api" },
     },
     [],

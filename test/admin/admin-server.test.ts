@@ -179,6 +179,42 @@ test("an action names what it is about; a mistyped field is refused rather than 
   t.equal(backend.calls.length, 1);
 });
 
+test("what an operator writes is shown to others, so it holds no controls", async (t) => {
+  const backend = backendWith();
+  const api = await app(t, { backend });
+  for (const payload of [
+    { domain: "a.test", reason: "a\u001b[31mb" },
+    { domain: "a.test", by: "eve\r\nlevel=60" },
+    { job: "a\u0000b" },
+    { tenant: "a\u2028b" },
+  ]) {
+    const response = await api.inject({ method: "POST", url: "/v1/hold", headers: { host }, payload });
+    t.equal(response.statusCode, 400, Object.keys(payload).join());
+  }
+  t.same(backend.calls, []);
+  const payload = { domain: "a.test", reason: "wegen \u00dcberlast", by: "j\u00fcrgen" };
+  t.equal((await api.inject({ method: "POST", url: "/v1/hold", headers: { host }, payload })).statusCode, 200);
+});
+
+test("the longest domain has a page, and a path that cannot be read gets an answer like all others", async (t) => {
+  const backend = backendWith();
+  const api = await app(t, { backend });
+  const domain = `${"a23456789.".repeat(25)}abc`;
+  const found = await api.inject({ url: `/v1/queues/${domain}`, headers: { host } });
+  t.equal(found.statusCode, 404);
+  t.same(backend.calls, [["queues", { domain }]]);
+  for (const [path, status] of [
+    ["/v1/queues/%", 400],
+    [`/v1/queues/${"a".repeat(1_000)}`, 414],
+    [`/v1/queues/${"a".repeat(256)}`, 400],
+  ] as const) {
+    const response = await api.inject({ url: path, headers: { host } });
+    t.equal(response.statusCode, status);
+    t.same(Object.keys(response.json()), ["error"]);
+    t.equal(response.headers["cache-control"], "no-store");
+  }
+});
+
 test("a refused reload says why with a status of its own", async (t) => {
   const api = await app(t);
   const answer = await api.inject({ method: "POST", url: "/v1/reload", headers: { host } });
