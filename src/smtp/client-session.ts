@@ -8,7 +8,7 @@ import type { Fault, Stage } from "../core/outcome.ts";
 import { formatReply, type Reply } from "../core/reply.ts";
 import { type Clock, type Millis, secondMs } from "../core/time.ts";
 import { Deadline } from "./deadline.ts";
-import { ReplyDecoder } from "./reply-decoder.ts";
+import { cleanText, ReplyDecoder } from "./reply-decoder.ts";
 
 /** A command and, once it came, its reply. */
 export interface Command {
@@ -159,7 +159,7 @@ export class ClientSession {
       return this.#fault === undefined && !this.#closed ? info : undefined;
     } catch (error) {
       if (!(error instanceof NetworkError)) throw error;
-      this.#end(this.#networkFault(`TLS: ${error.message}`));
+      this.#end(this.#networkFault(`TLS: ${tlsFailureText(error.message)}`));
       return undefined;
     } finally {
       this.#upgrading = false;
@@ -280,6 +280,15 @@ export class ClientSession {
 
 function isSetUp(stage: Stage): boolean {
   return stage === "banner" || stage === "ehlo" || stage === "starttls" || stage === "auth";
+}
+
+/**
+ * What OpenSSL says, without the thread, the place in its source and the line end that come with it: those make one
+ * failure look like many, and tell an operator nothing.
+ */
+export function tlsFailureText(message: string): string {
+  const reason = /\berror:[0-9A-F]+:[^:]*:[^:]*:([^:]+):/.exec(message)?.[1] ?? message;
+  return cleanText(reason).trim();
 }
 
 function closeMessage(error: NetworkError | undefined): string {

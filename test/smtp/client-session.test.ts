@@ -2,7 +2,12 @@
 
 import { test } from "tap";
 import type { Stage } from "../../src/core/outcome.ts";
-import { ClientSession, command, type ClientSession as Session } from "../../src/smtp/client-session.ts";
+import {
+  ClientSession,
+  command,
+  type ClientSession as Session,
+  tlsFailureText,
+} from "../../src/smtp/client-session.ts";
 import { type PeerBehaviour, type PeerSession, SimNetwork } from "../support/scripted-peer.ts";
 import { SimClock } from "../support/sim-clock.ts";
 
@@ -117,4 +122,12 @@ test("close wakes who waits, and tells no end", async (t) => {
   t.equal(await asked, undefined);
   await turn();
   t.equal(ends(), 0);
+});
+
+test("a failed handshake is told in the words of its reason alone, in one line", async (t) => {
+  const told =
+    "C00605BD087F0000:error:0A00010B:SSL routines:tls_validate_record_header:wrong version number:../deps/openssl/x.c:78:\n";
+  t.equal(tlsFailureText(told), "wrong version number");
+  t.equal(tlsFailureText("no TLS session within 10 ms"), "no TLS session within 10 ms");
+  t.equal(tlsFailureText("odd\r\nwords\n"), "odd  words");
 });
