@@ -1,6 +1,6 @@
 // `npm run bench -- SCENARIO`: runs one scenario against Postern (and a peer) and says what was measured.
 
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type BenchOptions, helpText, listText, parseBenchOptions } from "./bench-options.ts";
 import { endOnSignals } from "./box.ts";
@@ -55,6 +55,7 @@ async function bench(options: BenchOptions): Promise<number> {
   let restart: RestartReport | undefined;
   if (scenario.kind === "restart") {
     restart = await runRestart(scenario, folder, template);
+    if (!options.keep) rmSync(folder, { recursive: true, force: true });
     checks.push(...checksOf(scenario.targets, "postern", restart));
   } else {
     runs.push(...(await runAll(scenario, options)));
@@ -117,8 +118,16 @@ async function runAll(scenario: Scenario, options: BenchOptions): Promise<RunRep
       progress.end();
     }
   }
-  if (!options.keep && !options.profile) rmSync(folder, { recursive: true, force: true });
+  if (!options.keep) tidyUp(options.profile);
   return runs;
+}
+
+/** Takes away what the runs left, but for the profiles where they are wanted. */
+function tidyUp(keepProfiles: boolean): void {
+  for (const name of readdirSync(folder)) {
+    if (!keepProfiles || !name.endsWith(".cpuprofile")) rmSync(join(folder, name), { recursive: true, force: true });
+  }
+  if (keepProfiles) process.stdout.write(`CPU profiles are in ${folder}\n`);
 }
 
 function pairsOf(runs: readonly RunReport[]): Pair[] {

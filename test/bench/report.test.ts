@@ -1,0 +1,144 @@
+// What the benchmark reads from Postern, holds against targets, and shows.
+
+import { test } from "tap";
+import { commitPercentileMs, parseFigures } from "../../native-bench/postern-figures.ts";
+import { cpuOf, cpuOfTree, residentParts, treeOf } from "../../native-bench/process-usage.ts";
+import { reportHtml } from "../../native-bench/report/html.ts";
+import type { BenchReport, RunReport } from "../../native-bench/report/report.ts";
+import { barChart, lineChart } from "../../native-bench/report/svg-chart.ts";
+import { checksOf, machineOf, termsOf } from "../../native-bench/report/terms.ts";
+import { reportText } from "../../native-bench/report/text.ts";
+import { catalog } from "../../native-bench/scenario/catalog.ts";
+
+const span = { count: 10, p50Ms: 1, p90Ms: 2, p99Ms: 3, p999Ms: 4, maxMs: 5 };
+const run: RunReport = {
+  server: "postern",
+  notes: [],
+  messages: 10,
+  accepted: 10,
+  delivered: 10,
+  refused: 0,
+  lost: 0,
+  duplicates: 0,
+  damaged: 0,
+  breaches: 0,
+  seconds: 2,
+  acceptedPerSecond: 5,
+  deliveredPerSecond: 5,
+  deliveredPerSecondSteady: 5,
+  deliveredMiBPerSecond: 1,
+  cpu: {
+    serverUsPerMessage: 240,
+    serverUserUsPerMessage: 200,
+    serverSystemUsPerMessage: 40,
+    sourceUsPerMessage: 25,
+    receiversUsPerMessage: 25,
+  },
+  memory: { serverPrivateMiBMax: 100, serverFileMiBMax: 50, serverPrivateGrowthMiB: 1 },
+  greeting: span,
+  finalDot: span,
+  connectTo250: span,
+  acceptToDelivery: span,
+  deferralsByOperator: [{ operator: "h1<script>", deferrals: 3 }],
+  samples: [1, 2, 3].map((i) => ({
+    atMs: i * 250,
+    accepted: i * 3,
+    delivered: i * 2,
+    deferrals: i,
+    connections: 2,
+    serverCpu: 0.5,
+    sourceCpu: 0.1,
+    receiversCpu: 0.1,
+    serverPrivateMiB: 100,
+    serverFileMiB: 50,
+    sourceMiB: 40,
+    receiversMiB: 40,
+    loopLagMs: 5,
+  })),
+  problem: undefined,
+};
+
+test("figures are read from the metrics text, and commits give percentiles", async (t) => {
+  const figures = parseFigures(
+    [
+      "# HELP postern_spool_bytes x",
+      'postern_queue_recipients{stream="bulk",state="ready"} 7',
+      'postern_queue_recipients{stream="bulk",state="due"} 5',
+      "postern_event_loop_lag_seconds 0.0125",
+      "postern_spool_bytes 2048",
+      "postern_spool_live_bytes 1024",
+      'postern_spool_commit_seconds_bucket{le="0.002"} 100',
+      'postern_spool_commit_seconds_bucket{le="0.001"} 50',
+      'postern_spool_commit_seconds_bucket{le="+Inf"} 100',
+      "postern_spool_commit_seconds_count 100",
+    ].join("\n"),
+  );
+  t.match(figures, { queued: 12, loopLagMs: 12.5, spoolFileBytes: 2048, spoolLiveBytes: 1024 });
+  t.equal(commitPercentileMs(figures.commits, 0.5), 1);
+  t.equal(commitPercentileMs(figures.commits, 0.75), 1.5);
+  t.equal(commitPercentileMs([], 0.5), undefined);
+});
+
+test("a target is met, missed, or cannot be said", async (t) => {
+  const checks = checksOf(
+    [
+      { value: "cpu.serverUsPerMessage", atMost: 250 },
+      { value: "deliveredPerSecond", atLeast: 6 },
+      { value: "spool.fileToLiveMax", atMost: 3 },
+    ],
+    "postern",
+    run,
+  );
+  t.strictSame(
+    checks.map(({ found, met }) => [found, met]),
+    [
+      [240, true],
+      [5, false],
+      [undefined, false],
+    ],
+  );
+});
+
+test("the page holds its charts and nothing from elsewhere, and text from outside stays text", async (t) => {
+  const [scenario] = catalog;
+  if (scenario === undefined) throw new Error("no scenario");
+  const report: BenchReport = {
+    scenario: "throughput",
+    about: "a < b",
+    at: "2026-01-01T00:00:00.000Z",
+    machine: machineOf(),
+    terms: termsOf(scenario),
+    runs: [run, { ...run, server: "postfix" }],
+    pairs: [{ delivered: 2, accepted: 2, cpu: 3 }],
+    checks: [],
+  };
+  const page = reportHtml(report);
+  t.ok((page.match(/<svg /g) ?? []).length >= 14);
+  t.notMatch(page, /<script|https?:\/\/|src=|href=|NaN|Infinity/);
+  t.match(page, /a &#60; b/);
+  t.match(page, /h1&#60;script&#62;/);
+  t.match(reportText(report), /pair 1: Postern delivered 2\.00 times/);
+  t.match(reportText(report), /durable +each message on the disk/);
+});
+
+test("charts of nothing, of one point and of zeros are charts all the same", async (t) => {
+  for (const points of [[], [[0, 0]], [[1, 5]]] as const) {
+    const svg = lineChart({ title: "x", xLabel: "s", yLabel: "y", series: [{ name: "a", points }] });
+    t.notMatch(svg, /NaN|Infinity/);
+  }
+  t.notMatch(
+    lineChart({ title: "x", xLabel: "s", yLabel: "y", logarithmic: true, series: [{ name: "a", points: [[0, 0]] }] }),
+    /NaN|Infinity/,
+  );
+  t.notMatch(barChart("x", [["a", 0]], "s"), /NaN|Infinity/);
+});
+
+test("the CPU time of a process tree is at least that of its root", async (t) => {
+  const own = cpuOf(process.pid);
+  const tree = cpuOfTree(process.pid);
+  t.ok(own.userSeconds > 0);
+  t.ok(tree.userSeconds + tree.systemSeconds >= own.userSeconds + own.systemSeconds);
+  t.ok(treeOf(process.pid).includes(process.pid));
+  t.ok(residentParts(process.pid).anonymousMiB > 5);
+  t.strictSame(cpuOf(2 ** 30), { userSeconds: 0, systemSeconds: 0 });
+});
