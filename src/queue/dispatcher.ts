@@ -6,7 +6,7 @@
 import type { Config } from "../config/config.ts";
 import { assert, assertNever } from "../core/assert.ts";
 import type { SourceName, StreamName } from "../core/ids.ts";
-import { heldInstant, type Message, type QueueEntry, type QueuePosition } from "../core/message.ts";
+import { heldInstant, type Message, type QueueEntry, type QueueName, type QueuePosition } from "../core/message.ts";
 import type { Fault, Outcome } from "../core/outcome.ts";
 import type { MxPlan } from "../core/plan.ts";
 import type { Instant, Millis, Timer } from "../core/time.ts";
@@ -420,7 +420,11 @@ export class Dispatcher implements LaneOwner {
   #load(queue: Waiting, position: QueuePosition): Loaded | undefined {
     try {
       const loaded = this.#owner.load(position);
-      if (loaded !== undefined) return loaded;
+      if (loaded !== undefined && standsAt(loaded.entry, queue.name, position)) return loaded;
+      if (loaded !== undefined) {
+        // What becomes of it could not be recorded here, so it would be sent again and again.
+        throw new DamagedRecordError(position.queueId, "its place in the queue is not the one that its entry names");
+      }
       this.#ports.log.error(
         { queueId: position.queueId, ...queue.name },
         "a place in the queue has no entry; see `postern spool check`",
@@ -654,4 +658,8 @@ function outcomeWithoutSession(fault: Fault, at: Instant): Outcome {
     (fault.kind === "reply" && (fault.reply.code === 521 || fault.reply.code === 556)) ||
     (fault.kind === "policy" && fault.rule === "internal-address");
   return { kind: final ? "permanent" : "transient", at, fault };
+}
+
+function standsAt(entry: QueueEntry, { stream, domain }: QueueName, { dueAt }: QueuePosition): boolean {
+  return entry.dueAt === dueAt && entry.stream === stream && entry.domain === domain;
 }

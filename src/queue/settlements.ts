@@ -163,14 +163,14 @@ export class Settlements {
   quarantine(queue: Waiting, position: QueuePosition, queueId: string, reason: string, recipients = 1): void {
     this.#ports.log.error({ queueId, reason }, "message quarantined: it will not be sent; see `postern spool check`");
     const at = this.#ports.clock.now();
-    void this.#track([{ kind: "quarantine", queueId, reason, at }], () =>
+    void this.#track(queueId, [{ kind: "quarantine", queueId, reason, at }], () =>
       this.#owner.moved(queue, position, undefined, recipients),
     );
   }
 
   /** Moves an entry to another due time without an attempt: an operator's hold, release or retry. */
   moved(queue: Waiting, position: QueuePosition, entry: QueueEntry): Promise<void> {
-    return this.#track([{ kind: "reschedule", entry, from: position.dueAt }], () =>
+    return this.#track(position.queueId, [{ kind: "reschedule", entry, from: position.dueAt }], () =>
       this.#owner.moved(queue, position, entry, 0),
     );
   }
@@ -189,28 +189,59 @@ export class Settlements {
     const dsns = this.#dsns(message, reports, operations);
     const allLines = dsns.reduce((text, dsn) => text + dsn.lines, lines);
     if (allLines !== "") operations.push({ kind: "events", lines: allLines });
-    return this.#track(operations, () => {
+    return this.#track(position.queueId, operations, () => {
       this.#owner.moved(queue, position, done ? undefined : entry, finished);
       for (const dsn of dsns) this.#owner.accepted(dsn.message, dsn.entries);
     });
   }
 
-  #track(operations: readonly SpoolOperation[], then: () => void): Promise<void> {
+  #track(queueId: string, operations: readonly SpoolOperation[], then: () => void): Promise<void> {
     this.#uncommitted++;
-    return this.#ports.spool.commit(operations).then(
-      () => {
-        const wasCongested = this.congested;
-        this.#uncommitted--;
-        then();
-        if (wasCongested && !this.congested) this.#owner.uncongested();
-        if (this.#uncommitted === 0) for (const resolve of this.#idle.splice(0)) resolve();
-      },
+    const { spool, fatal } = this.#ports;
+    return spool.commit(operations).then(
+      () => this.#ended(then),
       (error: unknown) => {
-        // The claim stays: nothing is tried again by this process, and the next one finds the old state on the disk.
+        // The claim stays: nothing is tried again by this process.
+        const reason = error instanceof Error ? error : new Error(String(error));
+        if (spool.health().kind !== "failed") {
+          this.#ended(() => this.#refused(queueId, operations, reason));
+          return;
+        }
+        // The next process finds the old state on the disk.
         for (const resolve of this.#idle.splice(0)) resolve();
-        this.#ports.fatal(error instanceof Error ? error : new Error(String(error)));
+        fatal(reason);
       },
     );
+  }
+
+  #ended(then: () => void): void {
+    const wasCongested = this.congested;
+    this.#uncommitted--;
+    then();
+    if (wasCongested && !this.congested) this.#owner.uncongested();
+    if (this.#uncommitted === 0) for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  /**
+   * The spool is well and cannot apply this one change: the message's records contradict each other. It leaves its queues,
+   * since after each restart it would be sent again, and the other mail goes on.
+   */
+  #refused(queueId: string, operations: readonly SpoolOperation[], error: Error): void {
+    const { log, clock } = this.#ports;
+    if (operations.some(({ kind }) => kind === "quarantine")) {
+      log.error(
+        { err: error, queueId },
+        "not quarantined: it may be sent again after a restart; see `postern spool check`",
+      );
+      return;
+    }
+    log.error(
+      { err: error, queueId },
+      "what became of a message cannot be recorded: quarantined; see `postern spool check`",
+    );
+    const note: SpoolOperation = { kind: "quarantine", queueId, reason: error.message, at: clock.now() };
+    const events = operations.filter(({ kind }) => kind === "events");
+    void this.#track(queueId, [note, ...events], () => undefined);
   }
 
   #dsns(message: Message, reports: readonly DsnReport[], operations: SpoolOperation[]) {
