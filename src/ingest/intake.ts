@@ -49,8 +49,10 @@ export type IntakeResult =
 
 /** RFC 5321 section 6.3: a loop is assumed at no less than 100 Received fields. */
 export const receivedFieldsMax = 100;
-/** Labels (tenant, job) and idempotency keys. The spool keeps a key with the user's name in 512 octets. */
-const labelCharactersMax = 255;
+/** Labels (stream, tenant, job) and idempotency keys. The spool keeps a key with the user's name in 512 octets. */
+const labelBytesMax = 255;
+/** With folding and blanks around it. */
+const labelFieldBytesMax = 1_024;
 
 /**
  * Makes the submission. The body stays in the buffers it came in; the header section is copied once:
@@ -76,12 +78,12 @@ export function makeSubmission(content: Content, facts: IntakeFacts): IntakeResu
   if (found.receivedCount >= receivedFieldsMax) {
     return refused(554, "5.4.6", `Mail loop: ${found.receivedCount} Received fields`);
   }
+  const ours = [found.stream, found.job, found.tenant, found.idempotencyKey];
+  if (!ours.every((field) => field === undefined || isLabel(head, field))) {
+    return refused(554, "5.6.0", `X-Postern fields hold 1 to ${labelBytesMax} octets of printable UTF-8`);
+  }
   const streamChoice = chooseStream(facts.config, facts.user, labelText(head, found.stream));
   if (streamChoice.kind === "refused") return refused(550, "5.7.1", streamChoice.text);
-  const labels = readLabels(head, found);
-  if (labels === undefined) {
-    return refused(554, "5.6.0", `X-Postern fields hold 1 to ${labelCharactersMax} printable characters`);
-  }
 
   const hasUtf8Header = facts.smtpUtf8 && hasOctetAbove127(head, section.fieldsEnd);
   const smtpUtf8 = facts.hasUtf8Address || hasUtf8Header;
@@ -110,8 +112,8 @@ export function makeSubmission(content: Content, facts: IntakeFacts): IntakeResu
     kind: "submission",
     submission: {
       stream: streamChoice.stream,
-      tenant: labels.tenant,
-      job: labels.job,
+      tenant: labelText(head, found.tenant),
+      job: labelText(head, found.job),
       envelope: {
         reversePath: facts.reversePath,
         envid: facts.envid,
@@ -135,7 +137,7 @@ export function makeSubmission(content: Content, facts: IntakeFacts): IntakeResu
       receivedAt: facts.receivedAt,
       sessionId: facts.sessionId,
       remote: { name: facts.helo ?? "", address: facts.remoteAddress },
-      idempotencyKey: labels.idempotencyKey,
+      idempotencyKey: labelText(head, found.idempotencyKey),
     },
   };
 }
@@ -205,26 +207,21 @@ function readFields(head: Buffer, section: HeaderSection, loggedNames: readonly 
   return { receivedCount, hasDate, messageId, from, stream, job, tenant, idempotencyKey, stripped, logged };
 }
 
-interface Labels {
-  readonly job: string | undefined;
-  readonly tenant: string | undefined;
-  readonly idempotencyKey: string | undefined;
+/**
+ * Whether the field's value can be kept as it is. One that had to be cut off or mended could become another one's: two
+ * idempotency keys would be one, and the second message would be taken for a repeat of the first.
+ */
+function isLabel(head: Buffer, field: HeaderField): boolean {
+  if (field.end - field.valueStart > labelFieldBytesMax) return false;
+  const text = head.toString("utf8", field.valueStart, field.end).replaceAll("\r\n", "").trim();
+  // A tab may come from folding. What is not UTF-8 has become U+FFFD.
+  const unwanted = /[\u0000-\u0008\u000a-\u001f\u007f-\u009f\u2028\u2029\ufffd]/;
+  return !unwanted.test(text) && Buffer.byteLength(text) <= labelBytesMax;
 }
 
-/** undefined when one is too long: a label cut off could be another one's. An empty field is as good as none. */
-function readLabels(head: Buffer, found: FoundFields): Labels | undefined {
-  const job = labelText(head, found.job);
-  const tenant = labelText(head, found.tenant);
-  const idempotencyKey = labelText(head, found.idempotencyKey);
-  for (const label of [job, tenant, idempotencyKey]) {
-    if (label !== undefined && Buffer.byteLength(label) > labelCharactersMax) return undefined;
-  }
-  return { job, tenant, idempotencyKey };
-}
-
+/** An empty field is as good as none. */
 function labelText(head: Buffer, field: HeaderField | undefined): string | undefined {
-  if (field === undefined) return undefined;
-  const text = fieldText(head, field, labelCharactersMax + 1);
+  const text = field === undefined ? "" : fieldText(head, field);
   return text === "" ? undefined : text;
 }
 

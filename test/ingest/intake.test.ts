@@ -25,10 +25,10 @@ const facts: IntakeFacts = {
   tls: undefined,
 };
 
-function make(text: string, cut = text.length, other: Partial<IntakeFacts> = {}) {
-  const whole = Buffer.from(text, "utf8");
+function make(text: string | Buffer, cut = text.length, other: Partial<IntakeFacts> = {}) {
+  const whole = typeof text === "string" ? Buffer.from(text, "utf8") : text;
   const chunks = [whole.subarray(0, cut), whole.subarray(cut)].filter((chunk) => chunk.length > 0);
-  const content = { chunks, bytes: whole.length, hasDotLines: false, has8Bit: /[^\0-\x7f]/.test(text) };
+  const content = { chunks, bytes: whole.length, hasDotLines: false, has8Bit: whole.some((octet) => octet > 127) };
   return makeSubmission(content, { ...facts, ...other });
 }
 
@@ -94,6 +94,24 @@ test("our own fields are read in any case, with folded lines, and taken out", as
   t.equal(taken("X-Postern-Job:\r\n\r\n").job, undefined);
   t.match(make(`X-Postern-Job: ${"x".repeat(256)}\r\n\r\n`), { kind: "refused", reply: { code: 554 } });
   t.equal(taken(`X-Postern-Job: ${"x".repeat(255)}\r\n\r\n`).job?.length, 255);
+});
+
+test("a label that would have to be mended or cut off is refused: it could become another one's", async (t) => {
+  for (const name of ["Idempotency-Key", "Job", "Tenant", "Stream"]) {
+    for (const value of [
+      Buffer.from([0xff, 0xfe]),
+      Buffer.from("a\u0001b"),
+      Buffer.from("a\u2028b"),
+      Buffer.from("k".repeat(256)),
+      Buffer.from("\u00fc".repeat(128)),
+      Buffer.from(`${" ".repeat(2_100)}k`),
+      Buffer.from(`${"k\r\n ".repeat(400)}k`),
+    ]) {
+      const made = make(Buffer.concat([Buffer.from(`X-Postern-${name}: `), value, Buffer.from("\r\n\r\nx\r\n")]));
+      t.match(made, { kind: "refused", reply: { code: 554, enhanced: "5.6.0" } }, `${name}: ${value.toString("hex")}`);
+    }
+  }
+  t.equal(taken("X-Postern-Idempotency-Key:\r\n\tgr\u00fc\u00df\r\n\tk\r\n\r\n").idempotencyKey, "gr\u00fc\u00df k");
 });
 
 test("wherever the content is cut into chunks, the submission is the same", async (t) => {
