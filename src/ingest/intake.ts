@@ -215,7 +215,7 @@ function isLabel(head: Buffer, field: HeaderField): boolean {
   if (field.end - field.valueStart > labelFieldBytesMax) return false;
   const text = head.toString("utf8", field.valueStart, field.end).replaceAll("\r\n", "").trim();
   // A tab may come from folding. What is not UTF-8 has become U+FFFD.
-  const unwanted = /[\u0000-\u0008\u000a-\u001f\u007f-\u009f\u2028\u2029\ufffd]/;
+  const unwanted = /[\u0000-\u0008\u000a-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069\ufffd]/;
   return !unwanted.test(text) && Buffer.byteLength(text) <= labelBytesMax;
 }
 

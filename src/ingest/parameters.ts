@@ -154,7 +154,9 @@ function parseOrcpt(value: string | undefined): string | undefined {
 
 /** xtext can hide line ends (`+0D+0A`), which must not get into a reply, a log or a report. */
 function isPrintable(text: string): boolean {
-  return text !== "" && text.isWellFormed() && !/[\u0000-\u001f\u007f-\u009f\u2028\u2029\ufffd]/.test(text);
+  return (
+    text !== "" && text.isWellFormed() && !/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069\ufffd]/.test(text)
+  );
 }
 
 function badParameter(text: string): RefusedArguments {

@@ -61,7 +61,8 @@ export function fieldName(content: Buffer, field: HeaderField): string {
 }
 
 /**
- * The field's value as text: unfolded (RFC 5322 section 2.2.3), decoded as UTF-8, controls replaced by a blank,
+ * The field's value as text: unfolded (RFC 5322 section 2.2.3), decoded as UTF-8, controls and direction marks replaced
+ * by a blank,
  * trimmed, and cut after `charactersMax`.
  */
 export function fieldText(content: Buffer, field: HeaderField, charactersMax = fieldTextMax): string {
@@ -70,7 +71,7 @@ export function fieldText(content: Buffer, field: HeaderField, charactersMax = f
   const raw = content.toString("utf8", field.valueStart, end);
   const text = raw
     .replaceAll("\r\n", "")
-    .replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, " ")
+    .replace(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, " ")
     .trim();
   return text.length > charactersMax ? text.slice(0, charactersMax) : text;
 }

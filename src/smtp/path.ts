@@ -36,6 +36,8 @@ export type PathParse =
   | { readonly kind: "refused"; readonly reason: string };
 
 const controls = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/;
+/** They make an address look like another one in a log or on a terminal; no alphabet needs them in one. */
+const directionMarks = /[\u202a-\u202e\u2066-\u2069]/;
 // atext (RFC 5322 section 3.2.3), and anything beyond US-ASCII (RFC 6531 section 3.3).
 const dotString = /^[\w!#$%&'*+/=?^`{|}~\u0080-\u{10ffff}-]+(?:\.[\w!#$%&'*+/=?^`{|}~\u0080-\u{10ffff}-]+)*$/u;
 const quotedString = /^"(?:[^"\\\u0000-\u001f\u007f]|\\[\u0020-\u007e])*"$/u;
@@ -43,7 +45,8 @@ const beyondAscii = /[^\u0000-\u007f]/;
 
 /** Reads `local-part@domain` (no angle brackets). */
 export function parseMailbox(text: string): MailboxParse {
-  if (controls.test(text) || !text.isWellFormed()) return refused("a mailbox holds a control character");
+  if (controls.test(text) || directionMarks.test(text) || !text.isWellFormed())
+    return refused("a mailbox holds a control character");
   const at = text.lastIndexOf("@");
   if (at < 1) return refused("a mailbox needs a local part, @ and a domain");
   const localPart = text.slice(0, at);

@@ -56,6 +56,7 @@ test("more fields than the limit are not parsed", async (t) => {
 });
 
 test("values are decoded as UTF-8, cut, and free of controls", async (t) => {
+  t.same(parse("A: x\u202ey\u2066z\r\n\r\n").texts, ["x y z"]);
   t.same(parse("A: \u00fc\u001b\u0085\u2028x\r\n\r\n").texts, ["\u00fc   x"]);
   const content = Buffer.from(`A: ${"x".repeat(5_000)}\r\n\r\n`);
   const field = parseHeaderSection(content)?.fields[0];

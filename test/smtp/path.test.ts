@@ -70,6 +70,13 @@ test("what is no mailbox is refused", (t) => {
   t.end();
 });
 
+test("marks that turn the direction of writing are refused, letters written from right to left are not", (t) => {
+  t.equal(mailbox("moc.elpmaxe\u202e@example.com"), undefined);
+  t.equal(mailbox('"a\u2067b"@example.com'), undefined);
+  t.equal(mailbox("\u05d3\u05d5\u05d0\u05e8@example.com"), "\u05d3\u05d5\u05d0\u05e8@example.com");
+  t.end();
+});
+
 test("paths are read with their parameters", (t) => {
   const null_ = parseReversePath("<> SIZE=10");
   t.match(null_, { kind: "path", mailbox: undefined, parameters: "SIZE=10" });
