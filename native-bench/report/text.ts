@@ -79,8 +79,9 @@ export function reportText(report: BenchReport): string {
     lines.push(`  ${met ? "met    " : "NOT MET"}  ${server}  ${value}: ${value2} (${bound})`);
   }
   if (report.checks.length > 0) lines.push("");
-  for (const { server, notes, problem } of report.runs) {
-    for (const note of notes) lines.push(`  ${server}: ${note}`);
+  const notes = report.runs.flatMap(({ server, notes }) => notes.map((note) => `  ${server}: ${note}`));
+  lines.push(...new Set(notes));
+  for (const { server, problem } of report.runs) {
     if (problem !== undefined) lines.push(`  ${server}: the source met a problem: ${problem}`);
   }
   return `${lines.join("\n")}\n`;
