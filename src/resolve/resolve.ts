@@ -10,7 +10,7 @@ import type { Domain } from "../core/ids.ts";
 import { addressFilter, canonicalIp, formatIpAddress, parseAddressLiteral } from "../core/ip-address.ts";
 import type { Fault } from "../core/outcome.ts";
 import type { Exchanger, MxPlan } from "../core/plan.ts";
-import { type Clock, dayMs, type Instant, type Millis, minuteMs } from "../core/time.ts";
+import { type Clock, dayMs, type Instant, type Millis, minuteMs, secondMs } from "../core/time.ts";
 import type { Log } from "../telemetry/log.ts";
 import { type HostAddresses, lookUpAddresses } from "./addresses.ts";
 import { cachedResolver, failureTtlMs, type Kept, LookupCache } from "./dns-cache.ts";
@@ -55,6 +55,8 @@ const plansMax = 20_000;
 /** The longest that one domain may take, whatever the resolver does. */
 export const resolveTimeoutMs: Millis = minuteMs;
 const literalPlanTtlMs: Millis = dayMs;
+/** A plan may be used for at least so long after it was asked for. */
+const planUseMinMs: Millis = secondMs;
 
 export function makePlanResolver(deps: ResolveDeps, config: ResolveConfig): ConfiguredPlanResolver {
   const { clock, log } = deps;
@@ -64,7 +66,10 @@ export function makePlanResolver(deps: ResolveDeps, config: ResolveConfig): Conf
   return {
     async resolve(domain) {
       try {
-        return await plans.get(domain, () => inTime(clock, domain, makeResolution(domain, rules, resolver, clock)));
+        const found = await plans.get(domain, () =>
+          inTime(clock, domain, makeResolution(domain, rules, resolver, clock)),
+        );
+        return usableFrom(clock.now(), found);
       } catch (error) {
         // The port forbids it, but mail must not be lost over it.
         log.error({ err: error, domain }, "a lookup broke");
@@ -76,6 +81,15 @@ export function makePlanResolver(deps: ResolveDeps, config: ResolveConfig): Conf
       plans.clear();
     },
   };
+}
+
+/**
+ * What is kept ends by the monotonic clock, a plan by the wall clock: after that was set forward, a plan would come that is
+ * over already, and whoever needs one would ask for it again and again.
+ */
+function usableFrom(now: Instant, found: Resolution): Resolution {
+  if (found.kind !== "plan" || found.plan.until >= now + planUseMinMs) return found;
+  return { kind: "plan", plan: { ...found.plan, until: now + planUseMinMs } };
 }
 
 /** The config, made ready for use. */
