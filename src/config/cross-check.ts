@@ -2,7 +2,8 @@
 //
 // It works on the data as written, so that it finds what it can even in a file that breaks the schema.
 
-import { accessSync, constants } from "node:fs";
+import { accessSync, constants, readFileSync } from "node:fs";
+import { createSecureContext } from "node:tls";
 import { formatHostPort, isLoopback, parseListen } from "./address.ts";
 import { namePattern } from "./config-schema.ts";
 import type { Complaint } from "./schema-errors.ts";
@@ -175,19 +176,24 @@ function checkAdmin(root: Raw, error: Add): void {
 }
 
 function checkFiles(root: Raw, error: Add): void {
+  let faults = 0;
   const readable = (path: Complaint["path"], value: unknown, hint: string) => {
     const file = textOf(value);
     if (file === undefined || file === "") return;
     try {
       accessSync(file, constants.R_OK);
     } catch (cause) {
+      faults++;
       error(path, `cannot read ${file} (${(cause as NodeJS.ErrnoException).code})${hint}`);
     }
   };
   for (const [i, item] of listOf(mapOf(root.ingest).smtp).entries()) {
     const tls = mapOf(mapOf(item).tls);
-    readable(["ingest", "smtp", i, "tls", "cert"], tls.cert, "");
-    readable(["ingest", "smtp", i, "tls", "key"], tls.key, "");
+    const path = ["ingest", "smtp", i, "tls"];
+    const before = faults;
+    readable([...path, "cert"], tls.cert, "");
+    readable([...path, "key"], tls.key, "");
+    if (faults === before) checkCertificate(path, textOf(tls.cert), textOf(tls.key), error);
   }
   for (const [i, item] of listOf(root.signing).entries()) {
     for (const [j, key] of listOf(mapOf(item).keys).entries()) {
@@ -197,6 +203,27 @@ function checkFiles(root: Raw, error: Add): void {
   }
   for (const [i, file] of listOf(mapOf(root.bounces).include).entries()) {
     readable(["bounces", "include", i], file, "");
+  }
+}
+
+/** Said here and not at the start alone: who renews a certificate wants to know before a reload. */
+function checkCertificate(
+  path: Complaint["path"],
+  certFile: string | undefined,
+  keyFile: string | undefined,
+  error: Add,
+): void {
+  if (certFile === undefined || certFile === "" || keyFile === undefined || keyFile === "") return;
+  let file = certFile;
+  try {
+    const cert = readFileSync(file);
+    createSecureContext({ cert });
+    file = keyFile;
+    createSecureContext({ cert, key: readFileSync(file) });
+  } catch (cause) {
+    const what = file === certFile ? "a certificate in PEM" : `the key in PEM of ${certFile}`;
+    const { reason, message } = cause as Error & { reason?: string };
+    error([...path, file === certFile ? "cert" : "key"], `${file} is not ${what} (${reason ?? message})`);
   }
 }
 

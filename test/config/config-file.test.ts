@@ -214,6 +214,24 @@ bounces: { include: [none.yaml] }
   t.match(errors[5], "cannot read none.yaml (ENOENT)");
 });
 
+test("a certificate or key that cannot be used is told before the start", async (t) => {
+  const fixture = (name: string) => new URL(`../fixture/tls/${name}`, import.meta.url).pathname;
+  const tls = (cert: string, key: string) =>
+    load(
+      t,
+      `hostname: m.test\ningest:\n  smtp:\n  - listen: 127.0.0.1:1\n    tls:\n      cert: ${cert}\n      key: ${key}\n`,
+      {
+        "no.pem": "x",
+      },
+    ).errors;
+  t.same(tls(fixture("ingest-one.cert.pem"), fixture("ingest-one.key.pem")), []);
+  t.match(tls("$DIR/no.pem", fixture("ingest-one.key.pem")), [
+    /^postern.yaml:6:13: no.pem is not a certificate in PEM \(/,
+  ]);
+  t.match(tls(fixture("ingest-one.cert.pem"), "$DIR/no.pem"), [/^postern.yaml:7:12: no.pem is not the key in PEM of /]);
+  t.match(tls(fixture("ingest-one.cert.pem"), fixture("ingest-two.key.pem")), [/^postern.yaml:7:12: .* \(/]);
+});
+
 test("an admin API open to the network without a token is refused, an open relay is warned of", async (t) => {
   t.match(load(t, `${head}admin: { listen: 0.0.0.0:8080 }\n`).errors, [
     /^postern\.yaml:3:18: the admin API would be open to the network: set admin\.token_env/,
