@@ -9,7 +9,7 @@ import type { AdminConfig, HostPort } from "../config/config.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { AdminBackend } from "./admin.ts";
 import { nameCharactersMax } from "./api-schemas.ts";
-import { checkBrowser, checkToken, type RequestHead, type Verdict } from "./http-guard.ts";
+import { checkBrowser, checkToken, isToken, type RequestHead, type Verdict } from "./http-guard.ts";
 import { addRoutes } from "./routes.ts";
 
 export const bodyBytesMax = 64 * 1024;
@@ -36,9 +36,10 @@ export interface AdminServer {
 /** Rejects with a message for the operator when the port cannot be had or the token is missing. */
 export async function openAdmin(options: AdminServerOptions): Promise<AdminServer> {
   const { config, token } = options;
-  if (config.tokenEnv !== undefined && (token === undefined || token.length < tokenCharactersMin)) {
+  const isGood = token !== undefined && token.length >= tokenCharactersMin && isToken(token);
+  if (config.tokenEnv !== undefined && !isGood) {
     throw new Error(
-      `admin.token_env: the environment variable ${config.tokenEnv} must hold a token of at least ${tokenCharactersMin} characters`,
+      `admin.token_env: the environment variable ${config.tokenEnv} must hold a token of at least ${tokenCharactersMin} characters, in US-ASCII and without blanks`,
     );
   }
   const app = await buildAdminApp(options);

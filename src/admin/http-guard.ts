@@ -35,6 +35,11 @@ export function checkBrowser(head: RequestHead, hasToken: boolean): Verdict {
   return pass;
 }
 
+/** What can be sent as a bearer token at all; one with a blank or a line end would be refused at each request. */
+export function isToken(text: string): boolean {
+  return /^[!-~]+$/.test(text);
+}
+
 /** RFC 6750 section 2.1. The comparison takes the same time wherever the token differs. */
 export function checkToken(head: RequestHead, token: string | undefined): Verdict {
   if (token === undefined) return pass;

@@ -21,6 +21,10 @@ export async function callAdmin(
   body?: unknown,
 ): Promise<AdminAnswer> {
   const { base, token, tokenEnv } = await locateAdmin(options);
+  // The library would show it in its error.
+  if (token !== undefined && !/^[!-~]+$/.test(token)) {
+    throw new CommandFailure(`the variable ${tokenEnv} holds no token: it is empty, or has blanks or a line end in it`);
+  }
   let response: Response;
   try {
     response = await fetch(new URL(path, base), {

@@ -286,12 +286,19 @@ test("the server listens on a free port, says a busy one clearly, and closes wit
   await t.rejects(fetch(url));
 });
 
-test("a configured token that is missing or short stops the start", async (t) => {
+test("a configured token that is missing or short, or that nobody could send, stops the start", async (t) => {
   const config = { listen, tokenEnv: "POSTERN_ADMIN_TOKEN" };
-  for (const missing of [undefined, "short"]) {
+  for (const missing of [
+    undefined,
+    "short",
+    "with some blanks",
+    "a line end\n",
+    "token-with-cr\r",
+    "schl\u00fcssel-wort",
+  ]) {
     await t.rejects(openAdmin({ config, token: missing, backend: backendWith(), log: silentLog }), {
       message:
-        "admin.token_env: the environment variable POSTERN_ADMIN_TOKEN must hold a token of at least 8 characters",
+        "admin.token_env: the environment variable POSTERN_ADMIN_TOKEN must hold a token of at least 8 characters, in US-ASCII and without blanks",
     });
   }
 });

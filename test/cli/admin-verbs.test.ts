@@ -194,3 +194,11 @@ test("a wrong token, no server and --admin are told apart", async (t) => {
     /^postern: no answer from the admin API at http:\/\/127\.0\.0\.1:1 \(.*\): is the server running/,
   );
 });
+
+test("a token that cannot be sent is said to be none, and is not shown", async (t) => {
+  const { config } = await serve(t, { reloaded: true, errors: [] });
+  const run = await runCli(["queue", "list", "--config", config], { env: { CLI_TEST_TOKEN: `${token}\nx: 1` } });
+  t.same([run.status, run.out], [1, ""]);
+  t.match(run.err, /^postern: the variable CLI_TEST_TOKEN holds no token: .*\n$/);
+  t.notMatch(run.err, token);
+});
