@@ -54,7 +54,11 @@ async function bench(options: BenchOptions): Promise<number> {
   const checks: Check[] = [];
   let restart: RestartReport | undefined;
   if (scenario.kind === "restart") {
-    restart = await runRestart(scenario, folder, template);
+    const progress = new Progress(process.stdout);
+    progress.begin("postern");
+    const onProgress = (atMs: number, text: string): void => progress.note(atMs, text);
+    restart = await runRestart({ scenario, folder, template, onProgress });
+    progress.end();
     if (!options.keep) rmSync(folder, { recursive: true, force: true });
     checks.push(...checksOf(scenario.targets, "postern", restart));
   } else {

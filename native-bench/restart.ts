@@ -13,13 +13,23 @@ import type { Receipt } from "./sink/ledger.ts";
 
 const readyTimeoutMs = 60_000;
 const drainTimeoutMs = 900_000;
+const lookPeriodMs = 500;
 
 /** One message a day and site while the queue is filled: nothing fails, and nearly nothing leaves. */
 const fillingLimits: readonly Override[] = [[["sites", "defaults", "rate"], "1/d"]];
 const drainingLimits: readonly Override[] = [[["sites", "defaults", "rate"], "unlimited"]];
 
-/** `folder` is emptied; `template` is the config file that Postern's is made from. */
-export async function runRestart(scenario: Scenario, folder: string, template: string): Promise<RestartReport> {
+export interface RestartPlan {
+  readonly scenario: Scenario;
+  /** Absolute. It is emptied. */
+  readonly folder: string;
+  /** The config file that Postern's is made from. */
+  readonly template: string;
+  /** Says how far it is. */
+  onProgress(atMs: number, text: string): void;
+}
+
+export async function runRestart({ scenario, folder, template, onProgress }: RestartPlan): Promise<RestartReport> {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   const overrides = await overridesOf(scenario, folder);
@@ -33,7 +43,14 @@ export async function runRestart(scenario: Scenario, folder: string, template: s
   });
   const first = await box.startPosternReady(readyTimeoutMs);
   const fillingAt = epochMs();
-  const source = await box.load(loadPlanOf(scenario, box.submission));
+  const filling = box.load(loadPlanOf(scenario, box.submission));
+  const lookTimer = setInterval(() => {
+    const atMs = epochMs() - fillingAt;
+    void box
+      .sourceCounts(scenario.name)
+      .then(({ acknowledged }) => onProgress(atMs, `accepted ${acknowledged}`), ignore);
+  }, lookPeriodMs);
+  const source = await filling.finally(() => clearInterval(lookTimer));
   const fillSeconds = (epochMs() - fillingAt) / 1_000;
   if (source.acknowledged !== scenario.messages) throw new Error(`only ${source.acknowledged} messages were accepted`);
   // The last outcomes reach the disk, so that a repeat after the kill would be one too many.
@@ -55,7 +72,9 @@ export async function runRestart(scenario: Scenario, folder: string, template: s
   for (;;) {
     const { anonymousMiB, fileMiB } = residentParts(second.pid);
     [privateMax, fileMax] = [Math.max(privateMax, anonymousMiB), Math.max(fileMax, fileMiB)];
-    if ((await box.totals()).receipts >= wanted || epochMs() - startedAt > drainTimeoutMs) break;
+    const { receipts } = await box.totals();
+    onProgress(epochMs() - fillingAt, `delivered ${receipts} of ${wanted}, ${anonymousMiB.toFixed(0)} MiB`);
+    if (receipts >= wanted || epochMs() - startedAt > drainTimeoutMs) break;
     await pause(100);
   }
   const drainSeconds = (epochMs() - startedAt) / 1_000;
@@ -81,6 +100,8 @@ export async function runRestart(scenario: Scenario, folder: string, template: s
     outOfOrder: countOutOfOrder(receipts),
   };
 }
+
+function ignore(): void {}
 
 function countOutOfOrder(receipts: readonly Receipt[]): number {
   const latest = new Map<string, string>();

@@ -2,7 +2,7 @@
 
 export interface Series {
   readonly name: string;
-  /** Rising in x. */
+  /** Rising in x, from 0 on or above. */
   readonly points: readonly (readonly [x: number, y: number])[];
 }
 
@@ -32,7 +32,7 @@ export function lineChart(chart: LineChart): string {
   const series = chart.series.filter(({ points }) => points.length > 0);
   const xs = series.flatMap(({ points }) => points.map(([x]) => x));
   const ys = series.flatMap(({ points }) => points.map(([, y]) => y));
-  const x = { from: least(xs), until: Math.max(most(xs), least(xs) + 1e-9) };
+  const x = { from: 0, until: Math.max(most(xs), 1e-9) };
   const log = chart.logarithmic === true;
   const floor = log ? 10 ** Math.floor(Math.log10(Math.max(0.01, least(ys)))) : 0;
   const top = log ? 10 ** Math.ceil(Math.log10(Math.max(floor * 10, most(ys)))) : niceTop(most(ys));
@@ -41,8 +41,8 @@ export function lineChart(chart: LineChart): string {
   const share = (value: number): number =>
     log ? Math.log10(Math.max(value, floor) / floor) / Math.log10(top / floor) : value / top;
   const atY = (value: number): number => height - plot.bottom - share(value) * (height - plot.top - plot.bottom);
-  const yTicks = log ? powers(floor, top) : evenly(0, top);
-  const xTicks = chart.xTicks ?? evenly(x.from, x.until).map((value) => [value, numberText(value)] as const);
+  const yTicks = log ? powers(floor, top) : evenly(top);
+  const xTicks = chart.xTicks ?? evenly(x.until).map((value) => [value, numberText(value)] as const);
   const parts = [
     ...yTicks.map((value) => yTick(atY(value), numberText(value))),
     ...xTicks.map(([value, text]) => xTick(atX(value), text)),
@@ -125,8 +125,10 @@ function niceTop(value: number): number {
   return power * ([1, 2, 2.5, 5, 10].find((factor) => factor * power >= value) ?? 10);
 }
 
-function evenly(from: number, until: number): number[] {
-  return Array.from({ length: ticksMax }, (_, i) => from + ((until - from) * i) / (ticksMax - 1));
+/** From 0 on, in steps of 1, 2, 2.5 or 5 times a power of ten. */
+function evenly(until: number): number[] {
+  const step = niceTop(until / ticksMax);
+  return Array.from({ length: Math.floor(until / step + 1e-9) + 1 }, (_, i) => i * step);
 }
 
 function powers(from: number, until: number): number[] {

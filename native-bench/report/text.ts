@@ -24,20 +24,28 @@ export class Progress {
     this.#writtenAtMs = Number.NEGATIVE_INFINITY;
   }
 
+  /** Says how far it is after `atMs`, unless that was said a moment ago and nobody sees a line change. */
+  note(atMs: number, text: string): void {
+    const isTerminal = this.#out.isTTY === true;
+    if (!isTerminal && atMs - this.#writtenAtMs < plainLineEveryMs) return;
+    const line = `${this.#title}  ${(atMs / 1_000).toFixed(1)} s  ${text}`;
+    this.#out.write(isTerminal ? `\r\x1b[2K${line}` : `${line}\n`);
+    this.#writtenAtMs = atMs;
+  }
+
   show(sample: Sample, wanted: number): void {
     const before = this.#last;
-    const isTerminal = this.#out.isTTY === true;
-    if (!isTerminal && sample.atMs - this.#writtenAtMs < plainLineEveryMs) return;
+    if (this.#out.isTTY !== true && sample.atMs - this.#writtenAtMs < plainLineEveryMs) return;
     const spanMs = sample.atMs - (before?.atMs ?? 0);
     const perSecond = (pick: (of: Sample) => number): string =>
       (((pick(sample) - (before === undefined ? 0 : pick(before))) * 1_000) / Math.max(1, spanMs)).toFixed(0);
-    const line =
-      `${this.#title}  ${(sample.atMs / 1_000).toFixed(1)} s  accepted ${sample.accepted} (${perSecond((of) => of.accepted)}/s)  ` +
-      `delivered ${sample.delivered} of ${wanted} (${perSecond((of) => of.delivered)}/s)  deferrals ${sample.deferrals}  ` +
-      `CPU ${(100 * sample.serverCpu).toFixed(0)} %  ${sample.serverPrivateMiB.toFixed(0)} MiB`;
-    this.#out.write(isTerminal ? `\r\x1b[2K${line}` : `${line}\n`);
+    this.note(
+      sample.atMs,
+      `accepted ${sample.accepted} (${perSecond((of) => of.accepted)}/s)  ` +
+        `delivered ${sample.delivered} of ${wanted} (${perSecond((of) => of.delivered)}/s)  deferrals ${sample.deferrals}  ` +
+        `CPU ${(100 * sample.serverCpu).toFixed(0)} %  ${sample.serverPrivateMiB.toFixed(0)} MiB`,
+    );
     this.#last = sample;
-    this.#writtenAtMs = sample.atMs;
   }
 
   end(): void {
