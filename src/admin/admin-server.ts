@@ -14,6 +14,8 @@ import { addRoutes } from "./routes.ts";
 
 export const bodyBytesMax = 64 * 1024;
 export const requestTimeoutMs = 30_000;
+/** Whoever has no token can still connect, and must not use up the file handles that mail needs. */
+export const adminConnectionsMax = 256;
 const keepAliveTimeoutMs = 5_000;
 const tokenCharactersMin = 8;
 const openPaths = new Set(["/healthz", "/readyz"]);
@@ -71,6 +73,7 @@ export async function buildAdminApp({ config, token, backend, log }: AdminServer
     // A mistyped key in an action must not be dropped: the action would then touch more than was meant.
     ajv: { customOptions: { removeAdditional: false, coerceTypes: false } },
   });
+  app.server.maxConnections = adminConnectionsMax;
   app.removeContentTypeParser("text/plain");
 
   app.addHook("onRequest", async (request, reply) => {

@@ -1,10 +1,11 @@
 // The HTTP API: who is let in, what its routes pass on, and what they answer.
 
+import { once } from "node:events";
 import { connect } from "node:net";
 import type { FastifyInstance } from "fastify";
 import { type Test, test } from "tap";
 import type { AdminBackend } from "../../src/admin/admin.ts";
-import { buildAdminApp, openAdmin } from "../../src/admin/admin-server.ts";
+import { adminConnectionsMax, buildAdminApp, openAdmin } from "../../src/admin/admin-server.ts";
 import type { LaneSummary, QueueSummary } from "../../src/queue/queue.ts";
 import { silentLog } from "../../src/telemetry/log.ts";
 
@@ -284,6 +285,29 @@ test("the server listens on a free port, says a busy one clearly, and closes wit
   await server.close();
   await ended;
   await t.rejects(fetch(url));
+});
+
+test("clients that connect and say nothing use up no more than their share of handles", async (t) => {
+  const server = await openAdmin({
+    config: { listen, tokenEnv: undefined },
+    token: undefined,
+    backend: backendWith(),
+    log: silentLog,
+  });
+  t.teardown(() => server.close());
+  let closed = 0;
+  const sockets = await Promise.all(
+    Array.from({ length: adminConnectionsMax + 50 }, async () => {
+      const socket = connect(server.address.port, "127.0.0.1");
+      socket.on("error", () => undefined).on("close", () => closed++);
+      socket.resume();
+      await once(socket, "connect");
+      return socket;
+    }),
+  );
+  for (let ms = 0; closed < 50 && ms < 5_000; ms += 10) await new Promise((resolve) => setTimeout(resolve, 10));
+  t.equal(closed, 50);
+  for (const socket of sockets) socket.destroy();
 });
 
 test("a configured token that is missing or short, or that nobody could send, stops the start", async (t) => {
