@@ -103,6 +103,11 @@ export class GroupCommit {
     if (age > commitStallMaxMs) this.#fail(new Error(`commit has not ended after ${Math.round(age)} ms`));
   }
 
+  /** Takes no further change, for a reason that was found outside of a transaction. */
+  fail(error: Error): void {
+    this.#fail(error);
+  }
+
   commit(change: readonly PlannedOperation[]): Promise<void> {
     if (this.#phase === "failed") return Promise.reject(this.#error as Error);
     if (this.#phase === "closed") return Promise.reject(new Error("the spool is closed"));

@@ -141,31 +141,52 @@ export class LmdbSpool implements Spool {
   }
 
   readMessage(queueId: QueueId): Message | undefined {
-    return readMessage(this.#environment.mail, queueId);
+    return this.#read(() => readMessage(this.#environment.mail, queueId));
   }
 
   readEntry(queueId: QueueId, entryNo: number): QueueEntry | undefined {
-    return readEntry(this.#environment.mail, queueId, entryNo);
+    return this.#read(() => readEntry(this.#environment.mail, queueId, entryNo));
   }
 
   readEntries(queueId: QueueId): QueueEntry[] {
-    return readEntries(this.#environment.mail, queueId);
+    return this.#read(() => readEntries(this.#environment.mail, queueId));
   }
 
-  readContent(queueId: QueueId): Iterable<Buffer> {
-    return readContent(this.#environment.mail, queueId);
+  *readContent(queueId: QueueId): Iterable<Buffer> {
+    const chunks = readContent(this.#environment.mail, queueId);
+    for (let next = this.#read(() => chunks.next()); next.done !== true; next = this.#read(() => chunks.next())) {
+      yield next.value;
+    }
   }
 
-  queues(): Iterable<QueueName> {
-    return queues(this.#environment.queue);
+  *queues(): Iterable<QueueName> {
+    const found = queues(this.#environment.queue);
+    for (let next = this.#read(() => found.next()); next.done !== true; next = this.#read(() => found.next())) {
+      yield next.value;
+    }
   }
 
   scanQueue(queue: QueueName, after: QueuePosition | undefined, limit: number): QueuePosition[] {
-    return scanQueue(this.#environment.queue, queue, after, limit);
+    return this.#read(() => scanQueue(this.#environment.queue, queue, after, limit));
   }
 
   countQueue(queue: QueueName): number {
-    return countQueue(this.#environment.queue, queue);
+    return this.#read(() => countQueue(this.#environment.queue, queue));
+  }
+
+  /**
+   * What LMDB itself cannot read is no record gone bad but a broken file, and each restart would stumble over it in the
+   * midst of its work. So the spool fails for good, and the next opening reads all of it before it takes up anything.
+   */
+  #read<Value>(read: () => Value): Value {
+    try {
+      return read();
+    } catch (cause) {
+      if (cause instanceof Error && cause.message.startsWith("MDB_")) {
+        this.#group.fail(new Error(`the spool's file is broken: ${cause.message}`, { cause }));
+      }
+      throw cause;
+    }
   }
 
   holds(): HoldRecord[] {

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import type { Log } from "../telemetry/log.ts";
 import { trimmedKey } from "./change-plan.ts";
 import { asBuffer, type Environment, readRecord, syncFolder } from "./environment.ts";
-import { checkEnvironment } from "./integrity.ts";
+import { checkEnvironment, type SpoolCheckResult } from "./integrity.ts";
 import { parseOutboxKey } from "./keys.ts";
 import { decodeJson, decodeNumber, recordHeadBytes, recordKind, seal } from "./record-codec.ts";
 
@@ -33,7 +33,7 @@ export function settleFailedCommit(environment: Environment, log: Log): void {
   const mark = join(environment.path, failedMark);
   if (!existsSync(mark)) return;
   log.warn({ spool: environment.path }, "the last process stopped at a failed commit: reading the whole spool");
-  const result = checkEnvironment(environment, {});
+  const result = readWhole(environment, mark);
   if (result.problemCount > 0) {
     const first = result.problems[0];
     throw new Error(
@@ -43,6 +43,18 @@ export function settleFailedCommit(environment: Environment, log: Log): void {
   }
   rmSync(mark, { force: true });
   syncFolder(environment.path);
+}
+
+function readWhole(environment: Environment, mark: string): SpoolCheckResult {
+  try {
+    return checkEnvironment(environment, {});
+  } catch (cause) {
+    throw new Error(
+      `spool ${environment.path} cannot be read to its end (${(cause as Error).message}): export what is whole with ` +
+        `"postern spool export", or remove ${mark} to open it all the same`,
+      { cause },
+    );
+  }
 }
 
 /** The schema version, undefined for a spool that was never written. Throws when it cannot be read. */
