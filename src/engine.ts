@@ -161,6 +161,7 @@ export class Engine {
         meter: meterOf(metrics),
         reusePort: shards > 1,
       });
+      closers.push(() => ingest.close());
       queue.start();
       return new Engine(options, {
         spool,

@@ -191,6 +191,8 @@ class Server implements AdminBackend {
             resolve();
             return;
           case "failed":
+            // It hears nothing any more: whoever stops the shards need not wait for it.
+            link.end(new Error(message.message));
             reject(new Error(message.message));
             return;
           case "fatal":
