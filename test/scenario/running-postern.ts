@@ -36,7 +36,10 @@ export async function startPostern(
     stdio: ["ignore", "ignore", "pipe"],
     env: { ...process.env, ...env },
   });
-  const onExit = (): void => void child.kill("SIGKILL");
+  const onExit = (): void => {
+    child.kill("SIGKILL");
+    rmSync(folder, { recursive: true, force: true });
+  };
   process.once("exit", onExit);
   const ended = once(child, "exit");
   const limit = setTimeout(() => child.kill("SIGKILL"), startTimeoutMs);
@@ -55,7 +58,10 @@ export async function startPostern(
     lines.on("close", resolve);
   });
   clearTimeout(limit);
-  if (admin === "") throw new Error(`Postern did not start: ${log}`);
+  if (admin === "") {
+    rmSync(folder, { recursive: true, force: true });
+    throw new Error(`Postern did not start: ${log}`);
+  }
   return {
     folder,
     smtpPort: Number(smtp.slice(smtp.lastIndexOf(":") + 1)),
