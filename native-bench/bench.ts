@@ -1,6 +1,6 @@
 // `npm run bench -- SCENARIO`: runs one scenario against Postern (and a peer) and says what was measured.
 
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type BenchOptions, helpText, listText, parseBenchOptions } from "./bench-options.ts";
 import { endOnSignals } from "./box.ts";
@@ -59,7 +59,7 @@ async function bench(options: BenchOptions): Promise<number> {
     const onProgress = (atMs: number, text: string): void => progress.note(atMs, text);
     restart = await runRestart({ scenario, folder, template, onProgress });
     progress.end();
-    if (!options.keep) rmSync(folder, { recursive: true, force: true });
+    if (!options.keep) tidyUp(false);
     checks.push(...checksOf(scenario.targets, "postern", restart));
   } else {
     runs.push(...(await runAll(scenario, options)));
@@ -102,8 +102,6 @@ async function runAll(scenario: Scenario, options: BenchOptions): Promise<RunRep
   for (let i = 0; i < (isPeerHere ? options.pairs : 1); i++) {
     for (const name of isPeerHere && peer !== undefined ? ["postern", peer.name] : ["postern"]) {
       progress.begin(name);
-      rmSync(folder, { recursive: true, force: true });
-      mkdirSync(folder, { recursive: true });
       const isPostern = name === "postern" || peer === undefined;
       const plan = {
         scenario: isPostern ? scenario : { ...scenario, signed: false },

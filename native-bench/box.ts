@@ -40,7 +40,7 @@ export interface News {
 const stopTimeoutMs = 15_000;
 const startTriesMax = 3;
 /** What a run before may have left in the folder. */
-const leftovers = ["spool", "events", "postern.log"] as const;
+const leftovers = ["spool", "events", "postern.log", "postfix", "exim", "haraka"] as const;
 
 export class Box implements AsyncDisposable {
   readonly audit = new Audit();
@@ -206,10 +206,15 @@ export class Box implements AsyncDisposable {
     return this.#events.damaged;
   }
 
+  /** Brings the audit up to date but for bounces, and leaves the delivery log alone: for much mail that nobody refuses. */
+  async pollCopies(): Promise<readonly Receipt[]> {
+    for (const runId of this.#acknowledgementsRead.keys()) await this.#readAcknowledgements(runId);
+    return this.#readReceipts();
+  }
+
   /** Brings the audit up to date. */
   async poll(): Promise<News> {
-    for (const runId of this.#acknowledgementsRead.keys()) await this.#readAcknowledgements(runId);
-    const receipts = await this.#readReceipts();
+    const receipts = await this.pollCopies();
     const events = this.#events.poll();
     const ends = events.filter(({ kind }) => kind === "bounce" || kind === "expiration");
     this.#bouncesAhead = [...this.#bouncesAhead, ...ends].filter(
@@ -235,7 +240,7 @@ export class Box implements AsyncDisposable {
       if (receipts.length === 0) return all;
       this.#receiptsRead += receipts.length;
       this.audit.addReceipts(receipts);
-      all.push(...receipts);
+      for (const receipt of receipts) all.push(receipt);
     }
   }
 

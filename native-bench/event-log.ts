@@ -50,15 +50,13 @@ export class EventLogReader {
     return events;
   }
 
-  #newLines(): string[] {
-    const lines: string[] = [];
+  *#newLines(): Generator<string> {
     for (const file of logFiles(this.#folder)) {
       const { ino, size } = statSync(file);
       const place = this.#places.get(ino) ?? { read: 0, rest: Buffer.alloc(0) };
       this.#places.set(ino, place);
-      if (size > place.read) for (const line of readOn(file, place)) lines.push(line);
+      if (size > place.read) yield* readOn(file, place);
     }
-    return lines;
   }
 }
 
@@ -74,20 +72,23 @@ function logFiles(folder: string): string[] {
   }
 }
 
-function readOn(file: string, place: { read: number; rest: Buffer }): string[] {
+/** The lines from the place on, block by block: a log may be longer than any string. */
+function* readOn(file: string, place: { read: number; rest: Buffer }): Generator<string> {
   const descriptor = openSync(file, "r");
   const block = Buffer.allocUnsafe(readBytes);
-  let bytes = place.rest;
-  for (;;) {
-    const count = readSync(descriptor, block, 0, readBytes, place.read);
-    if (count === 0) break;
-    place.read += count;
-    bytes = Buffer.concat([bytes, block.subarray(0, count)]);
+  try {
+    for (;;) {
+      const count = readSync(descriptor, block, 0, readBytes, place.read);
+      if (count === 0) return;
+      place.read += count;
+      const bytes = Buffer.concat([place.rest, block.subarray(0, count)]);
+      const end = bytes.lastIndexOf(10) + 1;
+      place.rest = Buffer.from(bytes.subarray(end));
+      if (end > 0) yield* bytes.toString("utf8", 0, end - 1).split("\n");
+    }
+  } finally {
+    closeSync(descriptor);
   }
-  closeSync(descriptor);
-  const end = bytes.lastIndexOf(10) + 1;
-  place.rest = Buffer.from(bytes.subarray(end));
-  return end === 0 ? [] : bytes.toString("utf8", 0, end - 1).split("\n");
 }
 
 function parse(line: string): LoggedEvent | undefined {

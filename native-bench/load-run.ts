@@ -16,7 +16,7 @@ import type { SourceCounts } from "./source/load-plan.ts";
 
 export interface LoadRunPlan {
   readonly scenario: Scenario;
-  /** Absolute, and empty or not there. */
+  /** Absolute. */
   readonly folder: string;
   readonly template: string;
   readonly serverName: string;
@@ -197,7 +197,9 @@ class Watch {
 
 async function reportOf(plan: LoadRunPlan, box: Box, watch: Watch, source: SourceCounts): Promise<RunReport> {
   const { scenario } = plan;
-  const { receipts: all, events } = await box.poll();
+  // Only there the log is asked which source was chosen.
+  const looksAtLog = plan.serverName === "postern" && scenario.sources > 1;
+  const { receipts: all, events } = looksAtLog ? await box.poll() : { receipts: await box.pollCopies(), events: [] };
   const receipts = all.filter(({ recipient }) => !isWarmUp(recipient));
   const counts = await box.counts();
   const repliedAt = receipts.flatMap(({ repliedAt }) => repliedAt ?? []).sort((one, other) => one - other);
@@ -242,8 +244,7 @@ async function reportOf(plan: LoadRunPlan, box: Box, watch: Watch, source: Sourc
     connectTo250: source.connectTo250,
     acceptToDelivery: box.audit.latency(({ recipient }) => !isWarmUp(recipient)),
     ...saidOfItself(watch),
-    sources:
-      plan.serverName === "postern" && scenario.sources > 1 ? sourcesReport(scenario, receipts, events) : undefined,
+    sources: looksAtLog ? sourcesReport(scenario, receipts, events) : undefined,
     deferralsByOperator: counts.operators
       .map(({ name, verdicts }) => ({
         operator: name,

@@ -1,6 +1,6 @@
 // The scenario `restart`: a deep queue, a kill -9, and what the next start needs until mail flows again.
 
-import { mkdirSync, rmSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { join } from "node:path";
 import { loadPlanOf, operatorsOf, overridesOf, zoneOf } from "./bench-world.ts";
 import { Box } from "./box.ts";
@@ -21,7 +21,7 @@ const drainingLimits: readonly Override[] = [[["sites", "defaults", "rate"], "un
 
 export interface RestartPlan {
   readonly scenario: Scenario;
-  /** Absolute. It is emptied. */
+  /** Absolute. */
   readonly folder: string;
   /** The config file that Postern's is made from. */
   readonly template: string;
@@ -30,13 +30,14 @@ export interface RestartPlan {
 }
 
 export async function runRestart({ scenario, folder, template, onProgress }: RestartPlan): Promise<RestartReport> {
-  rmSync(folder, { recursive: true, force: true });
-  mkdirSync(folder, { recursive: true });
-  const overrides = await overridesOf(scenario, folder);
+  let overrides: readonly Override[] = [];
   await using box = await Box.open({
     folder,
     template,
-    overrides: [...overrides, ...fillingLimits],
+    overrides: async () => {
+      overrides = await overridesOf(scenario, folder);
+      return [...overrides, ...fillingLimits];
+    },
     operators: operatorsOf(scenario),
     zone: zoneOf(scenario),
     seed: 1,
@@ -79,7 +80,7 @@ export async function runRestart({ scenario, folder, template, onProgress }: Res
   }
   const drainSeconds = (epochMs() - startedAt) / 1_000;
   await pause(500);
-  const { receipts } = await box.poll();
+  const receipts = await box.pollCopies();
   return {
     server: "postern",
     queuedRecipients: wanted - before,
