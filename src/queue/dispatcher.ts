@@ -9,7 +9,7 @@ import type { SourceName, StreamName } from "../core/ids.ts";
 import { heldInstant, type Message, type QueueEntry, type QueueName, type QueuePosition } from "../core/message.ts";
 import type { Fault, Outcome } from "../core/outcome.ts";
 import type { MxPlan } from "../core/plan.ts";
-import type { Instant, Millis, Timer } from "../core/time.ts";
+import { type Instant, isoTime, type Millis, type Timer } from "../core/time.ts";
 import type { ConnectionSpec, LaneConnection, LaneFeed, WorkResult } from "../delivery/delivery.ts";
 import { PoolRouter, WeightedPick } from "../routing/routing.ts";
 import { GovernorTable, limitsFor, suspensionMs } from "../shaping/shaping.ts";
@@ -19,6 +19,7 @@ import type { EventWriter } from "./event-writer.ts";
 import type { Holds } from "./holds.ts";
 import { describeFault, Lane, type LaneOwner } from "./lane.ts";
 import type { QueuePorts } from "./ports.ts";
+import { Routes } from "./routes.ts";
 import { pendingIndexes } from "./settle.ts";
 import type { Settlements } from "./settlements.ts";
 import { Site } from "./site.ts";
@@ -57,6 +58,7 @@ export class Dispatcher implements LaneOwner {
   readonly #wakeList: WakeList;
   readonly #governors = new GovernorTable();
   readonly #sites = new Map<string, Site>();
+  readonly #routes: Routes;
   /** Work on its way, by place: for `cancel` and `explain`. */
   readonly #inFlight = new Map<string, QueuedWork>();
   readonly #touched = new Set<Lane>();
@@ -72,6 +74,7 @@ export class Dispatcher implements LaneOwner {
     this.#ports = ports;
     this.#owner = owner;
     this.#wakeList = new WakeList(ports.clock, (queue) => this.schedule(queue));
+    this.#routes = new Routes(ports.clock);
     this.#router = new PoolRouter(owner.config);
     this.#turns = turnsOf(owner.config);
     this.#armSweep();
@@ -161,6 +164,7 @@ export class Dispatcher implements LaneOwner {
   /** Ends the suspensions that keep a queue waiting, for an operator's `retry`. */
   resume(queue: Waiting): void {
     if (queue.phase.kind === "backoff") queue.phase = { kind: "idle" };
+    if (queue.route !== undefined) this.#routes.wake(queue.route.key);
     const site = this.#siteOf(queue.plan);
     if (site !== undefined) {
       for (const lane of site.lanes.values()) lane.resume();
@@ -278,6 +282,12 @@ export class Dispatcher implements LaneOwner {
   // ---- taking turns
 
   #contend(queue: Waiting, plan: MxPlan): void {
+    const rest = queue.route === undefined ? undefined : this.#routes.restOf(queue.route.key);
+    if (rest !== undefined) {
+      queue.phase = { kind: "backoff", until: rest.until, failures: 0, because: rest.because };
+      this.#wakeList.set(queue, rest.until);
+      return;
+    }
     queue.phase = { kind: "contending" };
     let site = this.#sites.get(plan.site);
     if (site === undefined) {
@@ -290,8 +300,7 @@ export class Dispatcher implements LaneOwner {
 
   /** Hands due work to the lanes of a site until nothing is due or no lane has room. */
   #fillSite(site: Site): void {
-    if (site.filling || this.halted || site.unreachableLane?.suspendedUntil !== undefined) return;
-    site.unreachableLane = undefined;
+    if (site.filling || this.halted) return;
     site.filling = true;
     // Real-time streams first: batch mail gets what they leave.
     for (const streamClass of ["realtime", "batch"] as const) {
@@ -526,9 +535,6 @@ export class Dispatcher implements LaneOwner {
     fault: Fault,
     remote: { readonly name: string; readonly address: string } | undefined,
   ): void {
-    const site = this.#sites.get(lane.name.site);
-    // Nobody answers at all: that is the site's state, whichever source asks.
-    if (site !== undefined && fault.kind === "network" && fault.stage === "connect") site.unreachableLane = lane;
     const now = this.#ports.clock.now();
     this.#inFlight.delete(placeKey(work.position.queueId, work.position.entryNo));
     this.#owner.settlements.attempted({
@@ -582,6 +588,30 @@ export class Dispatcher implements LaneOwner {
     this.#note("resumption", lane, {});
   }
 
+  restRoute(lane: Lane, routeKey: string, fault: Fault): void {
+    const site = this.#sites.get(lane.name.site);
+    if (site === undefined || this.#routes.restOf(routeKey) !== undefined) return;
+    const because = describeFault(fault);
+    const { until } = this.#routes.rest(routeKey, because);
+    this.#ports.log.warn({ ...lane.name, until: isoTime(until), because }, "exchangers not reachable: they rest");
+    this.#note("suspension", lane, { reason: because, until });
+    for (const queue of site.queues()) {
+      if (queue.route?.key !== routeKey) continue;
+      site.remove(queue);
+      queue.phase = { kind: "idle" };
+      this.schedule(queue);
+    }
+    for (const other of site.lanes.values()) other.takeBackRoute(routeKey);
+  }
+
+  reachedRoute(lane: Lane, routeKey: string): void {
+    if (this.#routes.reached(routeKey)) this.resumed(lane);
+  }
+
+  isReachedRoute(routeKey: string): boolean {
+    return this.#routes.isReached(routeKey);
+  }
+
   connectionsChanged(lane: Lane, change: 1 | -1): void {
     this.#ports.observer.deliveryConnections(lane.name.site, lane.name.source, lane.sessionCount);
     this.#sessions += change;
@@ -632,6 +662,7 @@ export class Dispatcher implements LaneOwner {
 
   #armSweep(): void {
     this.#sweep = this.#ports.clock.after(sweepMs, () => {
+      this.#routes.sweep();
       for (const site of this.#sites.values()) {
         for (const lane of site.lanes.values()) this.quiet(lane);
         if (site.lanes.size === 0 && site.rings.size === 0) this.#sites.delete(site.name);

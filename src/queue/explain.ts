@@ -74,7 +74,7 @@ function queueWaitsFor(queue: Waiting, dispatcher: Dispatcher, now: Instant, hol
     case "resolving":
       return "DNS";
     case "backoff":
-      return `DNS, again at ${isoTime(queue.phase.until)} (${queue.phase.because})`;
+      return `another try at ${isoTime(queue.phase.until)} (${queue.phase.because})`;
     case "contending":
       return siteWaitsFor(queue, dispatcher);
     case "idle": {

@@ -18,6 +18,8 @@ import type { QueuedWork } from "./work.ts";
 const ceilingMs: Millis = 60_000;
 /** Failures in a row are forgotten when nothing was tried for this long after the last suspension. */
 const forgetMs: Millis = 600_000;
+/** Connections opened at once to exchangers that were not reached of late: dead ones are not to take all slots. */
+const probesMax = 2;
 const lastRepliesMax = 10;
 /** Work that connections gave back this often is counted as an attempt after all. */
 const returnsMax = 3;
@@ -46,6 +48,12 @@ export interface LaneOwner {
   giveBack(works: readonly QueuedWork[]): void;
   suspended(lane: Lane, fault: Fault, forMs: Millis): void;
   resumed(lane: Lane): void;
+  /** No exchanger of the route could be reached: nobody tries it for a while. Ready work for it is taken back. */
+  restRoute(lane: Lane, routeKey: string, fault: Fault): void;
+  /** A session was opened with an exchanger of the route. */
+  reachedRoute(lane: Lane, routeKey: string): void;
+  /** Whether the route was reached of late, so that several connections may be opened at once. */
+  isReachedRoute(routeKey: string): boolean;
   connectionsChanged(lane: Lane, change: 1 | -1): void;
   /** The lane has nothing to do any more. */
   quiet(lane: Lane): void;
@@ -199,6 +207,15 @@ export class Lane {
     this.#wakeAt(this.#suspension.untilMs);
   }
 
+  /** Gives back what is ready for a route that rests. */
+  takeBackRoute(routeKey: string): void {
+    const group = this.#groups.get(routeKey);
+    if (group === undefined) return;
+    const works = group.ready.splice(0);
+    this.#ready -= works.length;
+    this.#owner.giveBack(works);
+  }
+
   /** An operator's `retry` ends a suspension early. */
   resume(): void {
     if (this.#suspension === undefined) return;
@@ -323,6 +340,8 @@ export class Lane {
 
   #opened(session: Session): void {
     session.open = true;
+    this.#owner.reachedRoute(this, session.group.key);
+    this.#kickSoon();
   }
 
   /** The peer answered a transaction. A greeting alone does not count: some peers greet, and then refuse everything. */
@@ -335,20 +354,22 @@ export class Lane {
   #failed(session: Session, fault: Fault, remote: Remote | undefined): void {
     this.#note(describeFault(fault));
     if (this.#suspension !== undefined) return;
-    const others = this.#openSessions();
-    if (others > 0) {
+    const { group } = session;
+    if (openSessions(group) > 0) {
       // The peer serves our other connections: it wants no more of them, and nothing is wrong with the mail.
-      this.#ceiling = { max: others, untilMs: this.#owner.clock.monotonicMs() + ceilingMs };
+      const max = [...this.#groups.values()].reduce((sum, other) => sum + openSessions(other), 0);
+      this.#ceiling = { max, untilMs: this.#owner.clock.monotonicMs() + ceilingMs };
       return;
     }
-    if (!isLocalFault(fault)) {
-      const head = session.group.ready.shift();
-      if (head !== undefined) {
-        this.#ready--;
-        this.#owner.unreachable(this, head, fault, remote);
-      }
+    const isLocal = isLocalFault(fault);
+    const head = isLocal ? undefined : group.ready.shift();
+    if (head !== undefined) {
+      this.#ready--;
+      this.#owner.unreachable(this, head, fault, remote);
     }
-    this.suspend(fault);
+    // Nobody there: that is so for every source, and only for these exchangers. A refusal is meant for this source.
+    if (fault.kind === "network" && !isLocal) this.#owner.restRoute(this, group.key, fault);
+    else this.suspend(fault);
   }
 
   #closedByPeer(session: Session, fault: Fault): void {
@@ -381,7 +402,8 @@ export class Lane {
   #open(group: Group, wanted: number): void {
     if (this.#suspension !== undefined || this.#ended || this.#owner.halted) return;
     const max = this.#connectionsMax();
-    for (let opened = 0; opened < wanted; opened++) {
+    const groupMax = this.#owner.isReachedRoute(group.key) ? max : probesMax;
+    for (let opened = 0; opened < wanted && group.sessions.size < groupMax; opened++) {
       if (this.#sessions >= max) {
         if (group.sessions.size === 0) this.#makeWay(group);
         return;
@@ -440,14 +462,6 @@ export class Lane {
     return Math.min(this.#limits.connectionsMax, this.#ceiling?.max ?? Number.POSITIVE_INFINITY);
   }
 
-  #openSessions(): number {
-    let open = 0;
-    for (const group of this.#groups.values()) {
-      for (const session of group.sessions) if (session.open && session.connection?.state !== "closed") open++;
-    }
-    return open;
-  }
-
   /** Work may have waited long for its slot. */
   #turnBackStale(group: Group): void {
     for (;;) {
@@ -504,6 +518,12 @@ export class Lane {
     this.kick();
     if (this.#sessions === 0 && this.#ready === 0 && this.#preparing === 0) this.#owner.quiet(this);
   }
+}
+
+function openSessions(group: Group): number {
+  let open = 0;
+  for (const session of group.sessions) if (session.open && session.connection?.state !== "closed") open++;
+  return open;
 }
 
 /** Ready work that a lane holds at most: enough to keep its connections busy while signatures are made. */

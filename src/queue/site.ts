@@ -13,8 +13,6 @@ export class Site {
   readonly rings = new Map<StreamName, Waiting[]>();
   /** Guards against filling from within filling. */
   filling = false;
-  /** The lane that found no exchanger reachable at all: while it is suspended, all lanes of the site rest. */
-  unreachableLane: Lane | undefined;
 
   constructor(name: SiteName, limits: EffectiveLimits) {
     this.name = name;
@@ -38,9 +36,14 @@ export class Site {
     }
   }
 
+  /** All queues that take turns here, as they are now. */
+  queues(): Waiting[] {
+    return [...this.rings.values()].flat();
+  }
+
   /** Takes all queues out, to be enlisted anew. */
   clear(): Waiting[] {
-    const queues = [...this.rings.values()].flat();
+    const queues = this.queues();
     this.rings.clear();
     return queues;
   }

@@ -10,7 +10,7 @@ export type Phase =
   /** Nothing is due; the wake-up list knows when something will be. */
   | { readonly kind: "idle" }
   | { readonly kind: "resolving" }
-  /** The domain could not be resolved; `failures` in a row. */
+  /** The domain could not be resolved (`failures` lookups in a row), or its exchangers could not be reached. */
   | { readonly kind: "backoff"; readonly until: Instant; readonly failures: number; readonly because: string }
   /** In its site's ring: something is due. */
   | { readonly kind: "contending" }

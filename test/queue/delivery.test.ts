@@ -259,7 +259,7 @@ test("mail for a domain that DNS does not know now waits, and the first of it is
     ids.map((queueId) => world.attempts(queueId)),
     [1, 0, 0],
   );
-  t.match(world.queue.queues({})[0]?.waitsFor, /DNS, again at/);
+  t.match(world.queue.queues({})[0]?.waitsFor, /another try at/);
   world.dns.clear();
   await world.advance(11 * minuteMs);
   t.ok(world.isEmpty);

@@ -307,7 +307,8 @@ test("a rest that ends while everything is halted is over when it goes on", asyn
   });
   world.spool.setCommitMs(5);
   await world.acceptAll(many(2, { to: "u@dead.example" }));
-  await world.until(() => world.queue.lanes()[0]?.suspendedUntil !== undefined, minuteMs, 10);
+  const waits = () => world.queue.queues({ domain: "dead.example" })[0]?.waitsFor ?? "";
+  t.ok(await world.until(() => waits().startsWith("another try at"), minuteMs, 10));
   world.host("mx.dead.example").connect = "open";
   await world.acceptAll(many(2_500));
   world.spool.setCommitMs(8_000);

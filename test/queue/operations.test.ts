@@ -282,7 +282,7 @@ test("explain says what a recipient waits for in each state", async (t) => {
   const dead = new QueueWorld({ hosts: { "mx.b.example": { connect: "refuse" } } });
   const [, waiting = ""] = await dead.acceptAll(many(2));
   await dead.advance(secondMs);
-  t.match(waits(dead, waiting), /the end of a suspension at .*ECONNREFUSED/);
+  t.match(waits(dead, waiting), /another try at .*ECONNREFUSED/);
 
   const unresolved = new QueueWorld();
   const asking = await unresolved.accept();

@@ -1,0 +1,88 @@
+// What is known about reaching a set of exchangers, whichever source or domain asks.
+//
+// A set that cannot be reached rests: nobody knocks at it meanwhile, and everybody who waits for it costs nothing. Other
+// sets of the same site go on.
+
+import type { Clock, Instant, Millis } from "../core/time.ts";
+import { suspensionMs } from "../shaping/shaping.ts";
+
+export interface Rest {
+  readonly until: Instant;
+  readonly because: string;
+}
+
+interface Known {
+  failures: number;
+  rest: (Rest & { readonly untilMs: Millis }) | undefined;
+  /** When a session was last opened with one of the exchangers, monotonic. */
+  reachedAtMs: Millis | undefined;
+  touchedAtMs: Millis;
+}
+
+/** A set that was reached within this time is taken to be reachable: connections need not be tried one by one. */
+const reachedMs: Millis = 600_000;
+/** What nothing happened to for this long is forgotten; longer than any rest. */
+const forgetMs: Millis = 1_800_000;
+
+export class Routes {
+  readonly #clock: Clock;
+  readonly #known = new Map<string, Known>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** The set cannot be reached: it rests, longer each time in a row. */
+  rest(key: string, because: string): Rest {
+    const known = this.#of(key);
+    known.failures++;
+    known.reachedAtMs = undefined;
+    const forMs = suspensionMs(known.failures);
+    known.rest = { until: this.#clock.now() + forMs, untilMs: this.#clock.monotonicMs() + forMs, because };
+    return known.rest;
+  }
+
+  /** undefined when the set may be tried. */
+  restOf(key: string): Rest | undefined {
+    const known = this.#known.get(key);
+    if (known?.rest !== undefined && known.rest.untilMs <= this.#clock.monotonicMs()) known.rest = undefined;
+    return known?.rest;
+  }
+
+  /** A session was opened. True when the set could not be reached before. */
+  reached(key: string): boolean {
+    const known = this.#of(key);
+    const recovered = known.failures > 0;
+    known.failures = 0;
+    known.rest = undefined;
+    known.reachedAtMs = this.#clock.monotonicMs();
+    return recovered;
+  }
+
+  isReached(key: string): boolean {
+    const at = this.#known.get(key)?.reachedAtMs;
+    return at !== undefined && this.#clock.monotonicMs() - at < reachedMs;
+  }
+
+  /** An operator wants it tried now. */
+  wake(key: string): void {
+    const known = this.#known.get(key);
+    if (known !== undefined) known.rest = undefined;
+  }
+
+  /** Forgets what is of no use any more. */
+  sweep(): void {
+    const latest = this.#clock.monotonicMs() - forgetMs;
+    for (const [key, { touchedAtMs }] of this.#known) if (touchedAtMs < latest) this.#known.delete(key);
+  }
+
+  #of(key: string): Known {
+    let known = this.#known.get(key);
+    if (known === undefined) {
+      known = { failures: 0, rest: undefined, reachedAtMs: undefined, touchedAtMs: 0 };
+      this.#known.set(key, known);
+    }
+    known.touchedAtMs = this.#clock.monotonicMs();
+    return known;
+  }
+}
