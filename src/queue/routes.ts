@@ -13,7 +13,8 @@ export interface Rest {
 
 interface Known {
   failures: number;
-  rest: (Rest & { readonly untilMs: Millis }) | undefined;
+  /** Monotonic, so that a clock that is set neither cuts a rest short nor draws it out. */
+  rest: { readonly untilMs: Millis; readonly because: string } | undefined;
   /** When a session was last opened with one of the exchangers, monotonic. */
   reachedAtMs: Millis | undefined;
   touchedAtMs: Millis;
@@ -38,15 +39,20 @@ export class Routes {
     known.failures++;
     known.reachedAtMs = undefined;
     const forMs = suspensionMs(known.failures);
-    known.rest = { until: this.#clock.now() + forMs, untilMs: this.#clock.monotonicMs() + forMs, because };
-    return known.rest;
+    known.rest = { untilMs: this.#clock.monotonicMs() + forMs, because };
+    return { until: this.#clock.now() + forMs, because };
   }
 
   /** undefined when the set may be tried. */
   restOf(key: string): Rest | undefined {
     const known = this.#known.get(key);
-    if (known?.rest !== undefined && known.rest.untilMs <= this.#clock.monotonicMs()) known.rest = undefined;
-    return known?.rest;
+    if (known?.rest === undefined) return undefined;
+    const { untilMs, because } = known.rest;
+    // In whole milliseconds, as due times are: who comes back at `until` must find the rest over.
+    const leftMs = Math.floor(untilMs - this.#clock.monotonicMs());
+    if (leftMs > 0) return { until: this.#clock.now() + leftMs, because };
+    known.rest = undefined;
+    return undefined;
   }
 
   /** A session was opened. True when the set could not be reached before. */
