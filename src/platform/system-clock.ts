@@ -5,9 +5,30 @@ import type { Clock, Instant, Millis, Timer } from "../core/time.ts";
 /** Node fires a timer with a longer delay at once, so longer waits are made of several. */
 const systemTimerMaxMs: Millis = 2 ** 31 - 1;
 
+/**
+ * A wall clock that is set back is followed slowly: until the real one has caught up, this one runs at half speed. So
+ * nothing is ever due earlier than it was, and mail that was accepted before does not wait for the clock to come round
+ * again.
+ */
 export class SystemClock implements Clock {
+  readonly #wall: () => number;
+  readonly #monotonic: () => Millis;
+  #last: number;
+  #lastMs: Millis;
+
+  constructor(wall: () => number = () => Date.now(), monotonic: () => Millis = () => performance.now()) {
+    this.#wall = wall;
+    this.#monotonic = monotonic;
+    this.#last = wall();
+    this.#lastMs = monotonic();
+  }
+
   now(): Instant {
-    return Date.now();
+    const nowMs = this.#monotonic();
+    const slowest = this.#last + (nowMs - this.#lastMs) / 2;
+    this.#last = Math.max(this.#wall(), slowest);
+    this.#lastMs = nowMs;
+    return Math.floor(this.#last);
   }
 
   monotonicMs(): Millis {

@@ -66,3 +66,29 @@ test("chance is even, in range, and of the asked length", (t) => {
   t.notSame(random.bytes(16), random.bytes(16));
   t.end();
 });
+
+test("a wall clock that is set back is followed at half speed, and one that is set forward at once", async (t) => {
+  let wall = 1_000_000;
+  let monotonic = 0;
+  const pass = (ms: number): void => {
+    wall += ms;
+    monotonic += ms;
+  };
+  const clock = new SystemClock(
+    () => wall,
+    () => monotonic,
+  );
+  pass(500);
+  t.equal(clock.now(), 1_000_500);
+  wall -= 10_000;
+  t.equal(clock.now(), 1_000_500, "never back");
+  pass(1_000);
+  t.equal(clock.now(), 1_001_000, "half of the second that passed");
+  for (let i = 0; i < 30; i++) {
+    pass(1_000);
+    clock.now();
+  }
+  t.equal(clock.now(), wall, "caught up");
+  wall += 3_600_000;
+  t.equal(clock.now(), wall);
+});
