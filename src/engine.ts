@@ -40,6 +40,9 @@ const overloadLookMs = 500;
 /** For transactions that were broken off at the end of the drain time to be written down. */
 const breakOffMs = 5_000;
 
+/** How often the lag of the loop is looked at. */
+const loopLookMs = 10;
+
 export interface EngineOptions {
   readonly config: Config;
   readonly shard: number;
@@ -71,7 +74,7 @@ export class Engine {
   readonly #eventLog: EventLog;
   readonly #metrics: Metrics;
   readonly #registry: Registry;
-  readonly #loopDelay = monitorEventLoopDelay({ resolution: 10 });
+  readonly #loopDelay = monitorEventLoopDelay({ resolution: loopLookMs });
   readonly #overload: OverloadWatch;
   readonly #current: CurrentParts;
   #stopping = false;
@@ -232,7 +235,8 @@ export class Engine {
     for (const { stream, state, recipients } of this.#queue.depth())
       this.#metrics.queueRecipients(stream, state, recipients);
     this.#metrics.queueOldestSeconds(this.#queue.oldestAgeMs / 1000);
-    this.#metrics.eventLoopLag(this.#loopDelay.max / 1e9);
+    // The histogram holds the time from look to look, the interval itself included.
+    this.#metrics.eventLoopLag(Math.max(0, this.#loopDelay.max / 1e9 - loopLookMs / 1000));
     this.#loopDelay.reset();
     return this.#registry.getMetricsAsJSON();
   }

@@ -14,7 +14,8 @@ import {
   headerFieldsMax,
   parseHeaderSection,
 } from "../mime/header-section.ts";
-import { dateTime, type ReceivedFacts, receivedField } from "../mime/received.ts";
+import { dateTime } from "../mime/date-time.ts";
+import { type ReceivedFacts, receivedField } from "../mime/received.ts";
 import type { Submission } from "../queue/queue.ts";
 import type { Content } from "./content-reader.ts";
 import { reply, type SmtpReply } from "./replies.ts";

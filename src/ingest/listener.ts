@@ -53,6 +53,9 @@ export function listenerSettings(config: Config, listener: SmtpListenerConfig): 
   return { config, listener, trust, hasStartTls: listener.tls?.mode === "starttls" };
 }
 
+/** Connections that wait to be accepted: apps may come a thousand at once, and one that is dropped knocks again only after a second. */
+const backlogMax = 4_096;
+
 type OnAuth = Parameters<SMTPServer["onAuth"]>;
 
 export class SubmissionListener extends SMTPServer {
@@ -94,7 +97,7 @@ export class SubmissionListener extends SMTPServer {
     const { host, port } = this.settings.listener.listen;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     this.server.once("error", reject);
-    this.listen({ host, port, reusePort, exclusive: reusePort }, resolve);
+    this.listen({ host, port, backlog: backlogMax, reusePort, exclusive: reusePort }, resolve);
     try {
       await promise;
     } catch (error) {
