@@ -5,6 +5,7 @@ import type { Config, UserConfig } from "../config/config.ts";
 import type { Envelope, Recipient } from "../core/envelope.ts";
 import type { QueueId } from "../core/ids.ts";
 import type { Instant } from "../core/time.ts";
+import { dateTime } from "../mime/date-time.ts";
 import { fromDomain } from "../mime/from-domain.ts";
 import {
   fieldName,
@@ -14,7 +15,6 @@ import {
   headerFieldsMax,
   parseHeaderSection,
 } from "../mime/header-section.ts";
-import { dateTime } from "../mime/date-time.ts";
 import { type ReceivedFacts, receivedField } from "../mime/received.ts";
 import type { Submission } from "../queue/queue.ts";
 import type { Content } from "./content-reader.ts";

@@ -3,7 +3,7 @@
 import { assertNever } from "../core/assert.ts";
 import type { Fault, Outcome, PolicyRule, Stage } from "../core/outcome.ts";
 import { formatReply, type Reply } from "../core/reply.ts";
-import { dateTime } from "../mime/received.ts";
+import { dateTime } from "../mime/date-time.ts";
 import type { DsnRecipient } from "./outcome.ts";
 
 /** An enhanced status code whose class fits the action: 5 or 4 for a failure, 4 for a delay, 2 for success. */

@@ -1,6 +1,7 @@
 // Delivery status notifications: RFC 3461 (when and what), 3464 (the report), 6522 (the container), 6533 (with UTF-8).
 
 import type { Random } from "../core/random.ts";
+import { dateTime } from "../mime/date-time.ts";
 import {
   deliveryStatus,
   printable,
@@ -17,7 +18,6 @@ import {
   type ReportPart,
   surveyText,
 } from "../mime/multipart-report.ts";
-import { dateTime } from "../mime/received.ts";
 import { diagnosticOf, spokeToRemote, statusOf, whatHappened, whatNext } from "./dsn-status.ts";
 import type { Dsn, DsnAction, DsnRecipient, DsnRequest, DsnWriter } from "./outcome.ts";
 

@@ -2,7 +2,8 @@
 
 import fc from "fast-check";
 import { test } from "tap";
-import { addressLiteral, dateTime, protocolName, type ReceivedFacts, receivedField } from "../../src/mime/received.ts";
+import { dateTime } from "../../src/mime/date-time.ts";
+import { addressLiteral, protocolName, type ReceivedFacts, receivedField } from "../../src/mime/received.ts";
 
 const facts: ReceivedFacts = {
   helo: "client.example",

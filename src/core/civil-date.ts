@@ -1,0 +1,56 @@
+// The proleptic Gregorian calendar over days since 1970-01-01, without reading any clock.
+//
+// Days are counted in eras of 400 years whose years begin on the first of March: the leap day comes last.
+
+import { dayMs, type Instant } from "./time.ts";
+
+export interface CivilDate {
+  readonly year: number;
+  /** 1 to 12. */
+  readonly month: number;
+  /** 1 to 31. */
+  readonly day: number;
+}
+
+const daysPerEra = 146_097;
+const daysFromEraToEpoch = 719_468;
+
+/** Days since 1970-01-01 that had begun at that instant, in UTC; negative before it. */
+export function dayNumberAt(at: Instant): number {
+  return Math.floor(at / dayMs);
+}
+
+export function civilDate(days: number): CivilDate {
+  const shifted = days + daysFromEraToEpoch;
+  const era = Math.floor(shifted / daysPerEra);
+  const dayOfEra = shifted - era * daysPerEra;
+  const yearOfEra = Math.floor(
+    (dayOfEra - Math.floor(dayOfEra / 1_460) + Math.floor(dayOfEra / 36_524) - Math.floor(dayOfEra / 146_096)) / 365,
+  );
+  const dayOfYear = dayOfEra - (365 * yearOfEra + Math.floor(yearOfEra / 4) - Math.floor(yearOfEra / 100));
+  const monthFromMarch = Math.floor((5 * dayOfYear + 2) / 153);
+  const day = dayOfYear - Math.floor((153 * monthFromMarch + 2) / 5) + 1;
+  const month = monthFromMarch < 10 ? monthFromMarch + 3 : monthFromMarch - 9;
+  return { year: yearOfEra + era * 400 + (month <= 2 ? 1 : 0), month, day };
+}
+
+/** The other way: days since 1970-01-01 of a date. */
+export function dayNumber({ year, month, day }: CivilDate): number {
+  const shiftedYear = month <= 2 ? year - 1 : year;
+  const era = Math.floor(shiftedYear / 400);
+  const yearOfEra = shiftedYear - era * 400;
+  const dayOfYear = Math.floor((153 * (month > 2 ? month - 3 : month + 9) + 2) / 5) + day - 1;
+  return (
+    era * daysPerEra +
+    yearOfEra * 365 +
+    Math.floor(yearOfEra / 4) -
+    Math.floor(yearOfEra / 100) +
+    dayOfYear -
+    daysFromEraToEpoch
+  );
+}
+
+/** A number below 100 with two digits, as dates and times are written. */
+export function twoDigits(value: number): string {
+  return value < 10 ? `0${value}` : String(value);
+}
