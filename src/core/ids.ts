@@ -1,6 +1,7 @@
 // Queue ids: unique over restarts, rising in time (so that new mail lands at the end of the spool's tree), and safe
 // in a reply, a file name and a URL.
 
+import { assert } from "./assert.ts";
 import type { Random } from "./random.ts";
 import type { Clock } from "./time.ts";
 
@@ -47,6 +48,7 @@ export class QueueIds {
   #counter: number;
 
   constructor(clock: Clock, random: Random, shard: number) {
+    assert(shard >= 0 && shard < shardsMax, "a queue id has room for the number of its shard");
     this.#clock = clock;
     this.#shard = encodeBase32(shard, 2);
     this.#counter = random.integer(counterSpan);

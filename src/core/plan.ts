@@ -24,7 +24,3 @@ export interface Lane {
   readonly source: SourceName;
   readonly site: SiteName;
 }
-
-export function laneKey(lane: Lane): string {
-  return `${lane.source} ${lane.site}`;
-}

@@ -11,15 +11,6 @@ export interface Reply {
 
 export const replyTextMax = 2_048;
 
-export type ReplyClass = "positive" | "intermediate" | "transient" | "permanent";
-
-/** The class by the first digit, which decides for codes that we do not know (RFC 5321 section 4.2). */
-export function replyClass(reply: Reply): ReplyClass {
-  if (reply.code < 300) return "positive";
-  if (reply.code < 400) return "intermediate";
-  return reply.code < 500 ? "transient" : "permanent";
-}
-
 /** The reply on one line, as in logs: `550 5.1.1 no such user`. */
 export function formatReply(reply: Reply): string {
   return [reply.code, reply.enhanced, reply.text].filter((part) => part !== undefined && part !== "").join(" ");

@@ -576,7 +576,6 @@ export class SubmissionSession extends SMTPConnection implements CommandSink {
     intake.rejected({
       reversePath,
       forwardPath,
-      user: this.#userName,
       remote: { name: this.hostNameAppearsAs === false ? "" : this.hostNameAppearsAs, address: this.remoteAddress },
       sessionId: this.id,
       reply: smtpReply,

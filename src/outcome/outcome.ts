@@ -1,6 +1,5 @@
 // The outcome room's door: what a fault means, and the reports about it.
 
-import type { DeliveryEvent } from "../core/event.ts";
 import type { SiteName } from "../core/ids.ts";
 import type { Message, QueuedRecipient } from "../core/message.ts";
 import type { Fault, Outcome } from "../core/outcome.ts";
@@ -52,9 +51,6 @@ export interface DsnWriter {
   /** undefined when nobody may be told: a null reverse-path, or a message that is a DSN itself. */
   write(request: DsnRequest): Dsn | undefined;
 }
-
-/** One line of JSON ended by LF, controls escaped, in the field order of the README. */
-export type FormatEvent = (event: DeliveryEvent) => string;
 
 export { loadClassifier, ReplyClassifier, type Verdict } from "./bounce-class.ts";
 export { BounceRulesError } from "./bounce-rules.ts";

@@ -44,7 +44,6 @@ export type Pressure = { readonly kind: "ok" } | { readonly kind: "refuse"; read
 export interface RejectionNote {
   readonly reversePath: string | undefined;
   readonly forwardPath: string | undefined;
-  readonly user: string | undefined;
   readonly remote: { readonly name: string; readonly address: string };
   readonly sessionId: string;
   readonly reply: { readonly code: number; readonly enhanced: string; readonly text: string };

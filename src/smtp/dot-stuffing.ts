@@ -31,27 +31,6 @@ export class DotStuffer {
   }
 }
 
-/** Takes the stuffing away again, chunk by chunk: the other direction, without the search for the final dot. */
-export class DotUnstuffer {
-  #edge: Edge = "line";
-
-  unstuff(chunk: Buffer): Buffer {
-    if (chunk.length === 0) return chunk;
-    const places = dotLines(chunk, this.#edge);
-    this.#edge = edgeAfter(chunk, this.#edge);
-    if (places.length === 0) return chunk;
-    const out = Buffer.allocUnsafe(chunk.length - places.length);
-    let from = 0;
-    let to = 0;
-    for (const place of places) {
-      to += chunk.copy(out, to, from, place);
-      from = place + 1;
-    }
-    chunk.copy(out, to, from);
-    return out;
-  }
-}
-
 /** Whether a line of the content begins with a dot; `chunks` are its parts in order. */
 export function hasDotLines(chunks: readonly Buffer[]): boolean {
   let edge: Edge = "line";

@@ -14,11 +14,6 @@ export function enhancedStatusLength(text: string, code: number): number {
   return detailEnd === text.length || text.charCodeAt(detailEnd) === blank ? detailEnd : 0;
 }
 
-/** Whether `text` is a whole enhanced status code such as `5.1.1`. */
-export function isEnhancedStatus(text: string): boolean {
-  return /^[245]\.\d{1,3}\.\d{1,3}$/.test(text);
-}
-
 const zero = 48;
 const dot = 46;
 const blank = 32;

@@ -16,9 +16,6 @@ export { type CheckOptions, checkSpool, type SpoolCheckResult, type SpoolProblem
 export { LmdbSpool, type LmdbSpoolOptions, openLmdbSpool } from "./lmdb-spool.ts";
 export { SpoolInUseError } from "./spool-lock.ts";
 
-/** Octets of one contents record, at most. Most messages are one record. */
-export const chunkBytesMax = 64 * 1024;
-
 export type SpoolOperation =
   /** A new message with all its entries. `content` is the whole content, cut anywhere; the spool cuts it again. */
   | {

@@ -211,11 +211,6 @@ export function makeMetrics(registry: Registry): Metrics {
   };
 }
 
-/** Instruments that keep nothing outside, for tests and the simulation. */
-export function unseenMetrics(): Metrics {
-  return makeMetrics(new Registry());
-}
-
 /** One Prometheus text out of the registries of all shards: counters are added up, and each gauge by its aggregator. */
 export function mergeMetrics(registries: readonly MetricsJson[]): Promise<string> {
   return AggregatorRegistry.aggregate(registries.map((json) => [...json])).metrics();

@@ -197,7 +197,7 @@ test("a spool that fails while nobody waits for mail is fatal all the same", asy
     if (act === "rejected") {
       const reply = { code: 550, enhanced: "5.7.1", text: "no" };
       const remote = { name: "a", address: "127.0.0.1" };
-      const rest = { reversePath: "", forwardPath: "u@b.example", user: undefined, sessionId: "s" };
+      const rest = { reversePath: "", forwardPath: "u@b.example", sessionId: "s" };
       world.queue.rejected({ ...rest, remote, reply });
     }
     await world.advance(minuteMs);

@@ -2,7 +2,7 @@
 
 import fc from "fast-check";
 import { test } from "tap";
-import { DotStuffer, DotUnstuffer, hasDotLines } from "../../src/smtp/dot-stuffing.ts";
+import { DotStuffer, hasDotLines } from "../../src/smtp/dot-stuffing.ts";
 
 const content = fc
   .array(fc.constantFrom("\r", "\n", ".", "\r\n", "\r\n.", "x", "\0"), { maxLength: 24 })
@@ -18,14 +18,17 @@ function stuffAll(chunks: readonly Buffer[]): Buffer {
   return Buffer.concat(chunks.map((chunk) => stuffer.stuff(chunk)));
 }
 
-test("unstuffing gives back what was stuffed, for any cut of either", (t) => {
+/** The other direction: the dot that begins a line goes. */
+function unstuff(stuffed: Buffer): Buffer {
+  return Buffer.from(stuffed.toString("latin1").replaceAll(/(^|\r\n)\./g, "$1"), "latin1");
+}
+
+test("unstuffing gives back what was stuffed, wherever it was cut", (t) => {
   fc.assert(
-    fc.property(content, fc.array(fc.nat(), { maxLength: 6 }), fc.array(fc.nat(), { maxLength: 6 }), (octets, a, b) => {
-      const stuffed = stuffAll(cut(octets, a));
+    fc.property(content, fc.array(fc.nat(), { maxLength: 6 }), (octets, places) => {
+      const stuffed = stuffAll(cut(octets, places));
       if (!stuffed.equals(stuffAll([octets]))) throw new Error("the cut matters");
-      const unstuffer = new DotUnstuffer();
-      const back = Buffer.concat(cut(stuffed, b).map((chunk) => unstuffer.unstuff(chunk)));
-      if (!back.equals(octets)) throw new Error("not the same");
+      if (!unstuff(stuffed).equals(octets)) throw new Error("not the same");
     }),
     { numRuns: 2_000 },
   );

@@ -8,7 +8,6 @@ import { isFinal, type Message, type QueueEntry, type QueueName, type QueuePosit
 import type { Random } from "../../src/core/random.ts";
 import type { Clock, Instant, Millis, Timer } from "../../src/core/time.ts";
 import {
-  chunkBytesMax,
   DamagedRecordError,
   type HoldRecord,
   type IdempotencyRecord,
@@ -33,6 +32,8 @@ export interface MemorySpoolOptions {
 /** Which record of a message goes bad. */
 export type Damage = "message" | "content" | { readonly entryNo: number };
 
+/** Octets in which a content is read, about as on LMDB. */
+const chunkBytesMax = 64 * 1024;
 const operationsPerCommitMax = 2_000;
 const bytesPerCommitMax = 16 * 1024 * 1024;
 const operationBytes = 1_024;
