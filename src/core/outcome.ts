@@ -1,7 +1,7 @@
 // What one attempt did to one recipient, and why.
 
 import { assertNever } from "./assert.ts";
-import type { Reply } from "./reply.ts";
+import { formatReply, type Reply } from "./reply.ts";
 import type { Instant } from "./time.ts";
 
 export type Stage =
@@ -44,48 +44,17 @@ export type Outcome =
   | { readonly kind: "permanent"; readonly at: Instant; readonly fault: Fault }
   | { readonly kind: "unknown"; readonly at: Instant; readonly fault: Fault };
 
-/** What a failure may punish. */
-export type Scope = "session" | "site" | "message" | "recipient";
-
-/** The blast radius of a failure. The one place that says it. */
-export function scopeOf(fault: Fault): Scope {
+/** The fault on one line, as people read it: `550 5.1.1 no such user`, `connect: ECONNREFUSED`. */
+export function describeFault(fault: Fault): string {
   switch (fault.kind) {
-    case "dns":
-      return "site";
-    case "policy":
-      return fault.rule === "null-mx" || fault.rule === "loop" || fault.rule === "internal-address"
-        ? "site"
-        : "message";
-    case "network":
-      // Unlike a refused RCPT, a connection that broke there is over for all of them.
-      return fault.stage === "rcpt" ? "session" : stageScope(fault.stage);
     case "reply":
-      // RFC 5321 section 3.8: a 421 closes the channel, whatever command it answers.
-      if (fault.reply.code === 421) return fault.stage === "connect" || fault.stage === "banner" ? "site" : "session";
-      return fault.stage === "mail" || fault.stage === "data" || fault.stage === "final-dot"
-        ? "message"
-        : stageScope(fault.stage);
+      return formatReply(fault.reply);
+    case "network":
+    case "dns":
+      return `${fault.stage}: ${fault.message}`;
+    case "policy":
+      return fault.message;
     default:
       return assertNever(fault);
-  }
-}
-
-function stageScope(stage: Stage): Scope {
-  switch (stage) {
-    case "resolve":
-    case "connect":
-    case "banner":
-    case "ehlo":
-    case "starttls":
-    case "auth":
-      return "site";
-    case "mail":
-    case "data":
-    case "final-dot":
-      return "session";
-    case "rcpt":
-      return "recipient";
-    default:
-      return assertNever(stage);
   }
 }

@@ -46,7 +46,7 @@ export interface LaneFeed {
     readonly remote: { readonly name: string; readonly address: string };
     readonly tls: TlsInfo | undefined;
   }): void;
-  /** No exchanger of the plan could be had. `scopeOf(fault)` is "site"; the connection is over. */
+  /** No exchanger of the plan could be had; the connection is over. */
   failed(fault: Fault, remote: { readonly name: string; readonly address: string } | undefined): void;
   /** The peer answered 421 or asked to slow down between transactions, or broke the connection. */
   closedByPeer(fault: Fault): void;

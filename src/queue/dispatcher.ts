@@ -7,17 +7,18 @@ import type { Config } from "../config/config.ts";
 import { assert, assertNever } from "../core/assert.ts";
 import type { SourceName, StreamName } from "../core/ids.ts";
 import { heldInstant, type Message, type QueueEntry, type QueueName, type QueuePosition } from "../core/message.ts";
-import type { Fault, Outcome } from "../core/outcome.ts";
+import { describeFault, type Fault, type Outcome } from "../core/outcome.ts";
 import type { MxPlan } from "../core/plan.ts";
 import { type Instant, isoTime, type Millis, type Timer } from "../core/time.ts";
 import type { ConnectionSpec, LaneConnection, LaneFeed, WorkResult } from "../delivery/delivery.ts";
 import { PoolRouter, WeightedPick } from "../routing/routing.ts";
 import { GovernorTable, limitsFor, suspensionMs } from "../shaping/shaping.ts";
 import { DamagedRecordError } from "../spool/spool.ts";
+import { outcomeWithoutSession } from "./blame.ts";
 import { placeKey } from "./due-queue.ts";
 import type { EventWriter } from "./event-writer.ts";
 import type { Holds } from "./holds.ts";
-import { describeFault, Lane, type LaneOwner } from "./lane.ts";
+import { Lane, type LaneOwner } from "./lane.ts";
 import type { QueuePorts } from "./ports.ts";
 import { Routes } from "./routes.ts";
 import { pendingIndexes } from "./settle.ts";
@@ -681,14 +682,6 @@ function turnsOf(config: Config): ReadonlyMap<"realtime" | "batch", WeightedPick
     ["realtime", new WeightedPick(members("realtime"))],
     ["batch", new WeightedPick(members("batch"))],
   ]);
-}
-
-/** Without a session the recipients are not to blame; only a host that says it takes no mail is final (RFC 7504). */
-function outcomeWithoutSession(fault: Fault, at: Instant): Outcome {
-  const final =
-    (fault.kind === "reply" && (fault.reply.code === 521 || fault.reply.code === 556)) ||
-    (fault.kind === "policy" && fault.rule === "internal-address");
-  return { kind: final ? "permanent" : "transient", at, fault };
 }
 
 function standsAt(entry: QueueEntry, { stream, domain }: QueueName, { dueAt }: QueuePosition): boolean {

@@ -4,13 +4,12 @@ import type { Config } from "../config/config.ts";
 import { assertNever } from "../core/assert.ts";
 import type { QueueId } from "../core/ids.ts";
 import { heldInstant, type Message, type QueuedRecipient, type QueueEntry, type QueueName } from "../core/message.ts";
-import type { Outcome } from "../core/outcome.ts";
+import { describeFault, type Outcome } from "../core/outcome.ts";
 import { formatReply } from "../core/reply.ts";
 import { type Instant, isoTime } from "../core/time.ts";
 import type { Spool } from "../spool/spool.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Holds } from "./holds.ts";
-import { describeFault } from "./lane.ts";
 import type { MessageExplanation, QueueSummary, RecipientExplanation } from "./queue.ts";
 import type { Waiting } from "./waiting.ts";
 

@@ -5,12 +5,12 @@
 
 import type { SourceConfig } from "../config/config.ts";
 import { assertNever } from "../core/assert.ts";
-import type { Fault, Outcome } from "../core/outcome.ts";
+import { describeFault, type Fault, type Outcome } from "../core/outcome.ts";
 import type { Exchanger, Lane as LaneName } from "../core/plan.ts";
-import { formatReply } from "../core/reply.ts";
 import type { Clock, Instant, Millis, Timer } from "../core/time.ts";
 import type { ConnectionSpec, LaneConnection, LaneFeed, Work, WorkResult } from "../delivery/delivery.ts";
 import { type EffectiveLimits, type GovernorTable, RateGovernor, suspensionMs } from "../shaping/shaping.ts";
+import { closingFault, endsSessionOnly, isClosing, scopeOf } from "./blame.ts";
 import type { LaneSummary } from "./queue.ts";
 import type { QueuedWork } from "./work.ts";
 
@@ -304,7 +304,7 @@ export class Lane {
         if (result.outcomes.some((outcome) => outcome.kind === "delivered")) session.carried = true;
         // After some mail a 421 to the envelope only ends the session (RFC 5321 section 3.8): many operators limit the
         // messages of a connection so. The message is not to blame: it goes out on the next connection.
-        if (session.carried && result.outcomes.every(endsSession)) {
+        if (session.carried && result.outcomes.every(endsSessionOnly)) {
           this.#takeBack(session, work, (result.outcomes[0] as FailedOutcome).fault);
           return;
         }
@@ -361,20 +361,19 @@ export class Lane {
       this.#ceiling = { max, untilMs: this.#owner.clock.monotonicMs() + ceilingMs };
       return;
     }
-    const isLocal = isLocalFault(fault);
-    const head = isLocal ? undefined : group.ready.shift();
+    const scope = scopeOf(fault);
+    const head = scope === "source" ? undefined : group.ready.shift();
     if (head !== undefined) {
       this.#ready--;
       this.#owner.unreachable(this, head, fault, remote);
     }
-    // Nobody there: that is so for every source, and only for these exchangers. A refusal is meant for this source.
-    if (fault.kind === "network" && !isLocal) this.#owner.restRoute(this, group.key, fault);
+    if (scope === "route") this.#owner.restRoute(this, group.key, fault);
     else this.suspend(fault);
   }
 
   #closedByPeer(session: Session, fault: Fault): void {
     this.#note(describeFault(fault));
-    if (fault.kind === "reply" && fault.reply.code === 421 && !session.carried) this.suspend(fault);
+    if (isClosing(fault) && !session.carried) this.suspend(fault);
   }
 
   #closed(session: Session): void {
@@ -532,39 +531,7 @@ function readyMax(limits: EffectiveLimits, streamClass: "realtime" | "batch"): n
   return streamClass === "batch" ? batch : batch + Math.max(4, limits.connectionsMax);
 }
 
-/** The 421 with which a peer ended the session (RFC 5321 section 3.8), if that is what the outcome came from. */
-function closingFault(outcome: Outcome): Fault | undefined {
-  if (outcome.kind === "delivered") return undefined;
-  const { fault } = outcome;
-  return fault.kind === "reply" && fault.reply.code === 421 ? fault : undefined;
-}
-
 type FailedOutcome = Exclude<Outcome, { kind: "delivered" }>;
-
-/** A 421 to the envelope: the message itself was not looked at. */
-function endsSession(outcome: Outcome): boolean {
-  const fault = closingFault(outcome);
-  return outcome.kind === "transient" && fault?.kind === "reply" && fault.stage === "mail";
-}
-
-/** A fault of our own host (RFC 5321 knows none): the source's address is gone or has no port left. */
-function isLocalFault(fault: Fault): boolean {
-  return fault.kind === "network" && /EADDRNOTAVAIL|EADDRINUSE|EMFILE|ENFILE/.test(fault.message);
-}
-
-export function describeFault(fault: Fault): string {
-  switch (fault.kind) {
-    case "reply":
-      return formatReply(fault.reply);
-    case "network":
-    case "dns":
-      return `${fault.stage}: ${fault.message}`;
-    case "policy":
-      return fault.message;
-    default:
-      return assertNever(fault);
-  }
-}
 
 function describeRate(rate: EffectiveLimits["rate"], tokens: number): string {
   if (rate === undefined) return "unlimited";

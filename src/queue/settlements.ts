@@ -13,7 +13,7 @@ import type {
   RecipientState,
 } from "../core/message.ts";
 import { historyMax, isFinal } from "../core/message.ts";
-import type { Outcome } from "../core/outcome.ts";
+import { describeFault, type Outcome } from "../core/outcome.ts";
 import type { Instant } from "../core/time.ts";
 import type { DsnAction, DsnRecipient } from "../outcome/outcome.ts";
 import type { SpoolOperation } from "../spool/spool.ts";
@@ -115,7 +115,7 @@ export class Settlements {
       }
       this.#observe(message, recipient, outcome, context);
       if (outcome.kind !== "delivered") {
-        queue.lastError = { at: now, text: textOf(outcome) };
+        queue.lastError = { at: now, text: describeFault(outcome.fault) };
       }
     });
     const reports = [
@@ -373,7 +373,7 @@ function withHistory(
     at,
     source: context.source,
     remote: remote === undefined ? undefined : `${remote.name} [${remote.address}]`,
-    result: `${delivered > 0 ? `${delivered} of ${outcomes.length} delivered; ` : ""}${failure.kind}: ${textOf(failure)}`,
+    result: `${delivered > 0 ? `${delivered} of ${outcomes.length} delivered; ` : ""}${failure.kind}: ${describeFault(failure.fault)}`,
   };
   return { ...entry, history: [...(entry.history ?? []), note].slice(-historyMax) };
 }
@@ -390,12 +390,4 @@ function eventOf(outcome: Outcome, state: RecipientState): EventKind {
 
 function isDamage(outcome: Outcome): boolean {
   return outcome.kind !== "delivered" && outcome.fault.kind === "policy" && outcome.fault.rule === "damaged-content";
-}
-
-function textOf(outcome: Outcome): string {
-  if (outcome.kind === "delivered") return outcome.reply.text;
-  const { fault } = outcome;
-  return fault.kind === "reply"
-    ? `${fault.reply.code} ${fault.reply.enhanced ?? ""} ${fault.reply.text}`.trim()
-    : fault.message;
 }
