@@ -1,6 +1,7 @@
 // The config as the rooms see it: every default filled in, every duration in milliseconds, every size in octets.
 // The text of the file and its checks are in `config-file.ts` and `config-schema.ts`.
 
+import { assert } from "../core/assert.ts";
 import type { Domain, PoolName, SiteName, SourceName, StreamName } from "../core/ids.ts";
 import type { Millis } from "../core/time.ts";
 
@@ -140,6 +141,13 @@ export interface StreamConfig {
   readonly retryMs: readonly Millis[];
   /** Age at which a delay DSN is sent; undefined: never. */
   readonly delayDsnMs: Millis | undefined;
+}
+
+/** The stream of that name, or the default one: a stream may be taken out of the config while its mail still waits. */
+export function streamOf({ streams, defaultStream }: Config, name: StreamName): StreamConfig {
+  const stream = streams.get(name) ?? streams.get(defaultStream);
+  assert(stream !== undefined, "the default stream is in the config");
+  return stream;
 }
 
 /** `count` per `perMs`; undefined stands for unlimited. */

@@ -3,8 +3,9 @@
 //
 // Nothing here runs on a clock of its own: new mail, a due time, a free slot or the end of a suspension set it going.
 
-import type { Config } from "../config/config.ts";
+import { type Config, type StreamConfig, streamOf } from "../config/config.ts";
 import { assert, assertNever } from "../core/assert.ts";
+import type { AttemptInfo } from "../core/attempt.ts";
 import type { SourceName, StreamName } from "../core/ids.ts";
 import { heldInstant, type Message, type QueueEntry, type QueueName, type QueuePosition } from "../core/message.ts";
 import { describeFault, type Fault, type Outcome } from "../core/outcome.ts";
@@ -516,18 +517,8 @@ export class Dispatcher implements LaneOwner {
     }
   }
 
-  settled(lane: Lane, work: QueuedWork, result: Extract<WorkResult, { kind: "attempted" }>): void {
-    this.#inFlight.delete(placeKey(work.position.queueId, work.position.entryNo));
-    this.#owner.settlements.attempted({
-      queue: work.queue,
-      position: work.position,
-      message: work.message,
-      entry: work.entry,
-      pending: work.pending,
-      outcomes: result.outcomes,
-      context: { ...this.#contextOf(lane, work), info: result.info },
-      cancelledBy: work.cancelledBy,
-    });
+  settled(lane: Lane, work: QueuedWork, { outcomes, info }: Extract<WorkResult, { kind: "attempted" }>): void {
+    this.#settle(lane, work, outcomes, info);
   }
 
   unreachable(
@@ -537,31 +528,22 @@ export class Dispatcher implements LaneOwner {
     remote: { readonly name: string; readonly address: string } | undefined,
   ): void {
     const now = this.#ports.clock.now();
-    this.#inFlight.delete(placeKey(work.position.queueId, work.position.entryNo));
-    this.#owner.settlements.attempted({
-      queue: work.queue,
-      position: work.position,
-      message: work.message,
-      entry: work.entry,
-      pending: work.pending,
-      outcomes: work.pending.map(() => outcomeWithoutSession(fault, now)),
-      context: {
-        ...this.#contextOf(lane, work),
-        info:
-          remote === undefined
-            ? undefined
-            : {
-                source: lane.name.source,
-                remote,
-                tls: undefined,
-                peerDsn: false,
-                sessionId: "",
-                startedAt: now,
-                transactionMs: 0,
-              },
-      },
-      cancelledBy: work.cancelledBy,
-    });
+    const outcome = outcomeWithoutSession(fault, now);
+    const info: AttemptInfo | undefined = remote && {
+      source: lane.name.source,
+      remote,
+      tls: undefined,
+      peerDsn: false,
+      sessionId: "",
+      startedAt: now,
+      transactionMs: 0,
+    };
+    this.#settle(
+      lane,
+      work,
+      work.pending.map(() => outcome),
+      info,
+    );
   }
 
   giveBack(works: readonly QueuedWork[]): void {
@@ -629,13 +611,14 @@ export class Dispatcher implements LaneOwner {
 
   // ---- inside
 
-  #contextOf(lane: Lane, work: QueuedWork) {
-    return {
-      site: lane.name.site,
-      source: lane.name.source,
-      pool: this.#stream(work.queue.name.stream).pool,
-      signedBy: work.signedBy,
-    };
+  /** The attempt at the work is over, and nobody has it any more. */
+  #settle(lane: Lane, work: QueuedWork, outcomes: readonly Outcome[], info: AttemptInfo | undefined): void {
+    const { queue, position, message, entry, pending, signedBy, cancelledBy } = work;
+    this.#inFlight.delete(placeKey(position.queueId, position.entryNo));
+    const { site, source } = lane.name;
+    const { pool } = this.#stream(queue.name.stream);
+    const context = { site, source, pool, signedBy, info };
+    this.#owner.settlements.attempted({ queue, position, message, entry, pending, outcomes, context, cancelledBy });
   }
 
   #note(
@@ -654,11 +637,8 @@ export class Dispatcher implements LaneOwner {
     return plan === undefined ? undefined : this.#sites.get(plan.site);
   }
 
-  #stream(name: StreamName) {
-    const { streams, defaultStream } = this.#owner.config;
-    const stream = streams.get(name) ?? streams.get(defaultStream);
-    assert(stream !== undefined, "the default stream is in the config");
-    return stream;
+  #stream(name: StreamName): StreamConfig {
+    return streamOf(this.#owner.config, name);
   }
 
   #armSweep(): void {

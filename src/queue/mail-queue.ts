@@ -1,6 +1,6 @@
 // The queue of one shard: takes mail into the spool, and lets the dispatcher deliver it.
 
-import type { Config } from "../config/config.ts";
+import { type Config, streamOf } from "../config/config.ts";
 import { type QueueId, QueueIds, type StreamName } from "../core/ids.ts";
 import type { Message, QueueEntry, QueueName, QueuePosition } from "../core/message.ts";
 import { hourMs, type Instant, type Millis } from "../core/time.ts";
@@ -196,9 +196,7 @@ export class MailQueue implements Intake, Operations {
   }
 
   async #accept(submission: Submission, idempotency: IdempotencyRecord | undefined): Promise<AcceptResult> {
-    const stream = this.#config.streams.get(submission.stream) ?? this.#config.streams.get(this.#config.defaultStream);
-    if (stream === undefined) return { kind: "refused", text: `stream ${submission.stream} is not configured` };
-    const { message, entries } = newMessage(submission, stream, "submission");
+    const { message, entries } = newMessage(submission, streamOf(this.#config, submission.stream), "submission");
     const { remote, sessionId } = submission;
     let lines = "";
     for (const { forwardPath } of submission.recipients) {

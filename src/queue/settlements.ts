@@ -1,6 +1,6 @@
 // What an attempt came to, made durable: the entry's next state, its events and the DSNs it calls for, in one change.
 
-import type { Config, StreamConfig } from "../config/config.ts";
+import { type Config, type StreamConfig, streamOf } from "../config/config.ts";
 import { assert } from "../core/assert.ts";
 import type { EventKind } from "../core/event.ts";
 import type { QueueIds } from "../core/ids.ts";
@@ -344,11 +344,7 @@ export class Settlements {
   }
 
   #stream(message: Message): StreamConfig {
-    const { streams, defaultStream } = this.#owner.config;
-    // A stream may have been taken out of the config while its mail still waits.
-    const stream = streams.get(message.stream) ?? streams.get(defaultStream);
-    assert(stream !== undefined, "the default stream is in the config");
-    return stream;
+    return streamOf(this.#owner.config, message.stream);
   }
 }
 
