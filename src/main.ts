@@ -4,7 +4,7 @@ import { existsSync, readdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import { collectDefaultMetrics, Registry } from "prom-client";
-import type { AdminBackend } from "./admin/admin.ts";
+import type { AdminBackend, OperatorAction } from "./admin/admin.ts";
 import { type AdminServer, openAdmin } from "./admin/admin-server.ts";
 import type { Config } from "./config/config.ts";
 import { formatConfigError, loadConfig } from "./config/config-file.ts";
@@ -109,16 +109,15 @@ class Server implements AdminBackend {
     return this.#shards[shardOfQueueId(queueId)]?.call("explain", [queueId], answerTimeoutMs);
   }
 
-  async act(action: "hold" | "release" | "cancel" | "retry", selection: Selection, reason: string, by: string) {
+  async act(action: OperatorAction, selection: Selection, reason: string, by: string) {
     // A long action (a cancel of a million) goes on as long as it needs: no time limit here.
     const results =
       action === "hold"
         ? await this.#all("hold", [selection, reason, by], null)
-        : await this.#all(action, [selection, by], null);
-    return {
-      recipients: results.reduce((sum, { recipients }) => sum + recipients, 0),
-      hold: results.find(({ hold }) => hold !== undefined)?.hold,
-    };
+        : await this.#all(action, [selection, reason === "" ? by : `${by}: ${reason}`], null);
+    const recipients = results.reduce((sum, touched) => sum + touched.recipients, 0);
+    this.#log.info({ action, selection, reason, by, recipients }, "done for an operator");
+    return { recipients, hold: results.find(({ hold }) => hold !== undefined)?.hold };
   }
 
   async holds() {

@@ -2,12 +2,11 @@
 
 import { userInfo } from "node:os";
 import { Command } from "commander";
+import type { OperatorAction } from "../admin/admin.ts";
 import type { ActionResult } from "../queue/queue.ts";
 import { callAdmin } from "./admin-client.ts";
 import { type AdminOptions, countOf, examples, withAdminOptions, withJson } from "./options.ts";
 import { print, printJson, UsageFailure } from "./output.ts";
-
-type Action = "hold" | "release" | "cancel" | "retry";
 
 interface ActionOptions extends AdminOptions {
   readonly domain?: string;
@@ -19,21 +18,21 @@ interface ActionOptions extends AdminOptions {
   readonly json?: boolean;
 }
 
-const descriptions: Readonly<Record<Action, string>> = {
+const descriptions: Readonly<Record<OperatorAction, string>> = {
   hold: "stop attempts of what is selected until it is released; new mail that matches waits too",
   release: "end the holds of exactly this selection",
   cancel: "give up what is selected for good, without telling the reverse-path",
   retry: "make what is selected due now",
 };
 
-const done: Readonly<Record<Action, string>> = {
+const done: Readonly<Record<OperatorAction, string>> = {
   hold: "held",
   release: "released",
   cancel: "cancelled",
   retry: "made due",
 };
 
-export function actionCommand(action: Action): Command {
+export function actionCommand(action: OperatorAction): Command {
   const command = new Command(action)
     .description(descriptions[action])
     .option("--domain <domain>", "destination domain")
@@ -49,7 +48,7 @@ export function actionCommand(action: Action): Command {
   ]);
 }
 
-async function act(action: Action, options: ActionOptions): Promise<void> {
+async function act(action: OperatorAction, options: ActionOptions): Promise<void> {
   const { domain, stream, job, tenant, queueId, reason } = options;
   const selection = { domain, stream, job, tenant, queueId };
   if (Object.values(selection).every((value) => value === undefined)) {

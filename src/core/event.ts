@@ -35,6 +35,8 @@ export interface DeliveryEvent {
   readonly job?: string | undefined;
   readonly reversePath?: string | undefined;
   readonly forwardPath?: string | undefined;
+  /** The destination domain that a hold or a release is about. */
+  readonly domain?: string | undefined;
   readonly contentBytes?: number | undefined;
   readonly site?: string | undefined;
   readonly source?: string | undefined;

@@ -21,6 +21,7 @@ export function formatEvent(event: DeliveryEvent): string {
   if (event.job !== undefined) line += `,"job":${name(event.job)}`;
   if (event.reversePath !== undefined) line += `,"reversePath":${name(event.reversePath)}`;
   if (event.forwardPath !== undefined) line += `,"forwardPath":${name(event.forwardPath)}`;
+  if (event.domain !== undefined) line += `,"domain":${name(event.domain)}`;
   if (event.contentBytes !== undefined) line += `,"contentBytes":${number(event.contentBytes)}`;
   if (event.site !== undefined) line += `,"site":${name(event.site)}`;
   if (event.source !== undefined) line += `,"source":${name(event.source)}`;

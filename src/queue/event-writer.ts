@@ -35,13 +35,14 @@ export class EventWriter {
     return formatEvent({ id: `${this.#run}-${shard}-${this.#count++}`, kind, at: clock.now(), node, shard, ...fields });
   }
 
-  /** An event about one recipient of a message. */
+  /** An event about one recipient of a message. `reason`: an operator's, where there is no outcome. */
   ofRecipient(
     kind: EventKind,
     message: Message,
     forwardPath: string,
     context: EventContext,
     outcome: Outcome | undefined,
+    reason?: string,
   ): string {
     const fault = outcome === undefined || outcome.kind === "delivered" ? undefined : outcome.fault;
     const { info } = context;
@@ -61,7 +62,7 @@ export class EventWriter {
             transactionMs: info.transactionMs,
             queuedMs: Math.max(0, info.startedAt - message.receivedAt),
           }),
-      ...outcomeFields(outcome),
+      ...(outcome === undefined ? { reason } : outcomeFields(outcome)),
       bounceClass: fault === undefined ? undefined : this.classOf(fault, context.site),
       signedBy: context.signedBy.length > 0 ? context.signedBy : undefined,
     });
@@ -85,8 +86,7 @@ export function messageFields(message: Message): EventFields {
   };
 }
 
-function outcomeFields(outcome: Outcome | undefined): EventFields {
-  if (outcome === undefined) return {};
+function outcomeFields(outcome: Outcome): EventFields {
   if (outcome.kind === "delivered") return { reply: outcome.reply, stage: "final-dot" };
   const { fault } = outcome;
   switch (fault.kind) {

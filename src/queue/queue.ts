@@ -134,6 +134,7 @@ export interface Operations {
   queues(filter: { readonly stream?: string | undefined; readonly domain?: string | undefined }): QueueSummary[];
   lanes(): LaneSummary[];
   explain(queueId: QueueId): MessageExplanation | undefined;
+  /** `by`, here and below: who does it, and why if that was said. It is shown in the delivery log. */
   hold(selection: Selection, reason: string, by: string): Promise<ActionResult>;
   release(selection: Selection, by: string): Promise<ActionResult>;
   cancel(selection: Selection, by: string): Promise<ActionResult>;

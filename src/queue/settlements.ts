@@ -111,7 +111,8 @@ export class Settlements {
       } else if (recipient.state.kind === "expired") {
         lines += this.#events.ofRecipient("expiration", message, recipient.forwardPath, context, outcome);
       } else if (recipient.state.kind === "cancelled") {
-        lines += this.#events.ofRecipient("cancellation", message, recipient.forwardPath, context, undefined);
+        const { forwardPath, state } = recipient;
+        lines += this.#events.ofRecipient("cancellation", message, forwardPath, context, undefined, state.by);
       }
       this.#observe(message, recipient, outcome, context);
       if (outcome.kind !== "delivered") {
@@ -153,7 +154,8 @@ export class Settlements {
     for (const index of finished) {
       const recipient = next.recipients[index] as QueuedRecipient;
       const last = recipient.state.kind === "expired" ? recipient.state.last : undefined;
-      lines += this.#events.ofRecipient(kind, message, recipient.forwardPath, context, last);
+      const by = state.kind === "cancelled" ? state.by : undefined;
+      lines += this.#events.ofRecipient(kind, message, recipient.forwardPath, context, last, by);
       if (state.kind === "expired") reports.push(this.#report(recipient, context));
     }
     return this.#commit(queue, position, message, next, finished.length, lines, reports);

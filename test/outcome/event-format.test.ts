@@ -18,6 +18,7 @@ const full: DeliveryEvent = {
   job: "j1",
   reversePath: "",
   forwardPath: "bob@example.org",
+  domain: "example.org",
   contentBytes: 1234,
   site: "google",
   source: "a1",

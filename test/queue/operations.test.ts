@@ -48,6 +48,9 @@ test("a hold by domain, stream, job, tenant or queue id keeps its mail back over
         world.events("hold", "release").map(({ kind }) => kind),
         ["hold", "release"],
       );
+      const { domain, stream, job, tenant, queueId } = world.events("hold")[0] ?? {};
+      const told = JSON.parse(JSON.stringify({ domain, stream, job, tenant, queueId }));
+      t.same(told, selection, "the delivery log says what is held");
     }
   }
 });
@@ -166,6 +169,7 @@ test("cancel ends matching mail without a further attempt, and no DSN is sent", 
   world.host("mx.b.example").answer = 250;
   await world.advance(dayMs);
   t.same(world.story(gone).slice(-2), ["cancellation", "cancellation"]);
+  for (const { reason } of world.events("cancellation")) t.equal(reason, "op", "the delivery log says who did it");
   t.equal(world.sentIds().filter((id) => id === gone).length, 1);
   t.equal(world.sentIds().filter((id) => id === kept).length, 2);
   t.ok(world.isEmpty);
