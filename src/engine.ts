@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { constrainedMemory, memoryUsage } from "node:process";
 import { Registry } from "prom-client";
+import { formatHostPort } from "./config/address.ts";
 import type { Config } from "./config/config.ts";
 import type { Resolver } from "./core/dns.ts";
 import { addressFilter } from "./core/ip-address.ts";
@@ -219,9 +220,7 @@ export class Engine {
 
   /** `host:port` of each listener, as it was bound. */
   get addresses(): readonly string[] {
-    return this.#ingest.addresses.map(({ host, port }) =>
-      host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`,
-    );
+    return this.#ingest.addresses.map(formatHostPort);
   }
 
   health(): EngineHealth {
@@ -351,13 +350,12 @@ function openFilesLimit(): number {
   }
 }
 
-/** What ingest counts, as metrics. Accepted messages are counted by the queue, where they become durable. */
+/** What ingest counts, as metrics. */
 function meterOf(metrics: Metrics): IngestMeter {
   let sessions = 0;
   return {
     sessionOpened: () => metrics.ingestConnections(++sessions),
     sessionClosed: () => metrics.ingestConnections(--sessions),
-    messageAccepted: () => undefined,
     refused: (code) => metrics.ingestRejection(String(code)),
     authFailed: () => metrics.ingestRejection("auth"),
   };

@@ -6,6 +6,7 @@ import { Worker } from "node:worker_threads";
 import { collectDefaultMetrics, Registry } from "prom-client";
 import type { AdminBackend, OperatorAction } from "./admin/admin.ts";
 import { type AdminServer, openAdmin } from "./admin/admin-server.ts";
+import { formatHostPort } from "./config/address.ts";
 import type { Config } from "./config/config.ts";
 import { formatConfigError, loadConfig } from "./config/config-file.ts";
 import { isQueueId, shardOfQueueId } from "./core/ids.ts";
@@ -84,8 +85,7 @@ class Server implements AdminBackend {
     process.on("SIGTERM", () => this.#drain("SIGTERM"));
     process.on("SIGINT", () => this.#drain("SIGINT"));
     process.on("SIGHUP", () => void this.reload());
-    const { host, port } = this.#admin.address;
-    this.#log.info({ shards: count, admin: `${host}:${port}` }, "ready");
+    this.#log.info({ shards: count, admin: formatHostPort(this.#admin.address) }, "ready");
   }
 
   /** Ends what `open` started, after a failure in it. */

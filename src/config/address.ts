@@ -1,6 +1,7 @@
 // Addresses in the config: `127.0.0.1:2525`, `[::1]:53`, `192.0.2.0/24`.
 
 import { isIP, isIPv4, isIPv6 } from "node:net";
+import { isLoopbackAddress } from "../core/ip-address.ts";
 import type { HostPort } from "./config.ts";
 
 /** An address (or `localhost`, or `*` for all) and a port; IPv6 in brackets. */
@@ -32,9 +33,9 @@ export function formatHostPort({ host, port }: HostPort): string {
   return isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
-/** True for an address that only this machine can reach. */
+/** True for a host that only this machine can reach. */
 export function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || (isIPv4(host) && host.startsWith("127."));
+  return host === "localhost" || isLoopbackAddress(host);
 }
 
 function splitHostPort(text: string): { readonly host: string; readonly port: number | undefined } | undefined {

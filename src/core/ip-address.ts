@@ -68,6 +68,11 @@ export function parseIpNetwork(cidr: string): IpNetwork | undefined {
   return /^\d{1,3}$/.test(bits) && prefixBits <= bitsMax ? { base, prefixBits } : undefined;
 }
 
+/** The networks of a list in CIDR form; an entry that does not parse stands for none. */
+export function parseIpNetworks(cidrs: readonly string[]): readonly IpNetwork[] {
+  return cidrs.map(parseIpNetwork).filter((network) => network !== undefined);
+}
+
 export function isInNetwork(address: IpAddress, network: IpNetwork): boolean {
   if (address.family !== network.base.family) return false;
   const whole = network.prefixBits >> 3;
@@ -76,6 +81,14 @@ export function isInNetwork(address: IpAddress, network: IpNetwork): boolean {
   if (rest === 0) return true;
   const mask = (0xff << (8 - rest)) & 0xff;
   return ((address.octets[whole] as number) & mask) === ((network.base.octets[whole] as number) & mask);
+}
+
+/** Whether only this machine can reach the address. False for what is no address. */
+export function isLoopbackAddress(text: string): boolean {
+  const address = parseIpAddress(text);
+  return address?.family === 4
+    ? address.octets[0] === 127
+    : address !== undefined && formatIpAddress(address) === "::1";
 }
 
 /**
@@ -93,7 +106,7 @@ export function isInternalAddress(address: IpAddress): boolean {
  * `allowed` is in CIDR form; an entry that does not parse allows nothing.
  */
 export function addressFilter(allowed: readonly string[]): (address: string) => boolean {
-  const networks = allowed.map(parseIpNetwork).filter((network) => network !== undefined);
+  const networks = parseIpNetworks(allowed);
   return (text) => {
     const address = parseIpAddress(text);
     if (address === undefined) return false;

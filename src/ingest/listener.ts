@@ -5,11 +5,12 @@
 // address, counted from accept to close), `onConnect`, `onSecure`, `onAuth`. Not used: its `close`, which answers
 // every command with 421 at once and so breaks off transactions.
 
-import type { BlockList, Socket } from "node:net";
+import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { SMTPServer } from "smtp-server";
 import type { SMTPConnectionOptions } from "smtp-server/lib/smtp-connection.js";
 import type { Config, HostPort, SmtpListenerConfig } from "../config/config.ts";
+import { type IpNetwork, parseIpNetworks } from "../core/ip-address.ts";
 import type { Clock, Millis } from "../core/time.ts";
 import type { Intake } from "../queue/queue.ts";
 import type { Log } from "../telemetry/log.ts";
@@ -20,7 +21,7 @@ import type { NoteLimit } from "./note-limit.ts";
 import * as replies from "./replies.ts";
 import { cleanText, replyLine, type SmtpReply } from "./replies.ts";
 import { SubmissionSession } from "./session.ts";
-import { addressGroup, isInNetworks, networkList, plainAddress } from "./submission-policy.ts";
+import { addressGroup, isInNetworks, plainAddress } from "./submission-policy.ts";
 
 /** What all listeners of a shard share. */
 export interface IngestShared {
@@ -39,7 +40,7 @@ export interface IngestShared {
 export interface ListenerSettings {
   readonly config: Config;
   readonly listener: SmtpListenerConfig;
-  readonly trust: BlockList;
+  readonly trust: readonly IpNetwork[];
   readonly hasStartTls: boolean;
 }
 
@@ -49,7 +50,7 @@ export interface TlsMaterial {
 }
 
 export function listenerSettings(config: Config, listener: SmtpListenerConfig): ListenerSettings {
-  const trust = networkList(listener.trust);
+  const trust = parseIpNetworks(listener.trust);
   return { config, listener, trust, hasStartTls: listener.tls?.mode === "starttls" };
 }
 

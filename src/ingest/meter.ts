@@ -1,9 +1,8 @@
-// What ingest counts. The composition root feeds its metrics from it.
+// What ingest counts, for the metrics. Accepted messages are counted by the queue, where they become durable.
 
 export interface IngestMeter {
   sessionOpened(): void;
   sessionClosed(): void;
-  messageAccepted(stream: string, contentBytes: number, recipients: number): void;
   /** A command, a message or a connection was refused with this reply code. */
   refused(code: number): void;
   authFailed(): void;
@@ -12,7 +11,6 @@ export interface IngestMeter {
 export const silentMeter: IngestMeter = {
   sessionOpened() {},
   sessionClosed() {},
-  messageAccepted() {},
   refused() {},
   authFailed() {},
 };

@@ -5,26 +5,19 @@ import { assertNever } from "../core/assert.ts";
 import type { Intake } from "../queue/queue.ts";
 import type { Content, ContentFault } from "./content-reader.ts";
 import { headerSectionTooLong, type IntakeFacts, makeSubmission } from "./intake.ts";
-import type { IngestMeter } from "./meter.ts";
 import { noMemory, reply, type SmtpReply } from "./replies.ts";
 
 /**
  * Hands the message to the queue. Durable before polite: the reply is 250 only when the queue says that the message is
  * on the disk. Rejects when the spool failed.
  */
-export async function submit(
-  { intake, meter }: { readonly intake: Intake; readonly meter: IngestMeter },
-  content: Content,
-  facts: IntakeFacts,
-): Promise<SmtpReply> {
+export async function submit(intake: Intake, content: Content, facts: IntakeFacts): Promise<SmtpReply> {
   const made = makeSubmission(content, facts);
   if (made.kind === "refused") return made.reply;
-  const submission = made.submission;
-  const accepted = await intake.accept(submission);
+  const accepted = await intake.accept(made.submission);
   switch (accepted.kind) {
     case "accepted":
     case "replayed":
-      meter.messageAccepted(submission.stream, submission.contentBytes, submission.recipients.length);
       return reply(250, "2.0.0", `queued as ${accepted.queueId}`);
     case "conflict":
       return reply(554, "5.6.0", `The idempotency key was used for another message, ${accepted.queueId}`);

@@ -16,6 +16,7 @@ import type { TLSSocket } from "node:tls";
 import { SMTPConnection, type SMTPConnectionOptions } from "smtp-server/lib/smtp-connection.js";
 import type { UserConfig } from "../config/config.ts";
 import type { Recipient } from "../core/envelope.ts";
+import { isLoopbackAddress } from "../core/ip-address.ts";
 import type { Millis } from "../core/time.ts";
 import { authLineBytesMax, type CommandSink, CommandStream, commandBytesMax } from "./command-stream.ts";
 import { ContentReader } from "./content-reader.ts";
@@ -25,7 +26,7 @@ import { type MailArguments, parseMail, parseRcpt } from "./parameters.ts";
 import { faultReply, submit } from "./reception.ts";
 import * as replies from "./replies.ts";
 import { cleanText, reply, replyLine, type SmtpReply } from "./replies.ts";
-import { addressGroup, isInNetworks, isLoopback, mayUseReversePath } from "./submission-policy.ts";
+import { addressGroup, isInNetworks, mayUseReversePath } from "./submission-policy.ts";
 
 interface Transaction {
   readonly mail: MailArguments;
@@ -437,7 +438,7 @@ export class SubmissionSession extends SMTPConnection implements CommandSink {
   async #accept(reader: ContentReader, transaction: Transaction): Promise<void> {
     let answer: SmtpReply;
     try {
-      answer = await submit(this.#listener.shared, reader.content(), this.#intakeFacts(transaction));
+      answer = await submit(this.#listener.shared.intake, reader.content(), this.#intakeFacts(transaction));
     } catch (error) {
       this.#listener.shared.log.error({ err: error, sessionId: this.id }, "a message could not be stored");
       answer = replies.spoolFailed;
@@ -506,7 +507,7 @@ export class SubmissionSession extends SMTPConnection implements CommandSink {
 
   /** RFC 4954 section 4 and RFC 8314: no passwords in clear but within the machine. */
   #mayAuthHere(): boolean {
-    return this.#limits.auth !== "off" && (this.secure || isLoopback(this.remoteAddress));
+    return this.#limits.auth !== "off" && (this.secure || isLoopbackAddress(this.remoteAddress));
   }
 
   #isAuthBlocked(): boolean {

@@ -1,31 +1,18 @@
 // Who may submit what: trusted networks, users with their reverse-paths and streams. Default deny: whoever is
 // neither trusted nor authenticated submits nothing, so that we are never an open relay.
 
-import { BlockList, isIPv6 } from "node:net";
+import { isIPv6 } from "node:net";
 import type { Config, UserConfig } from "../config/config.ts";
+import { type IpNetwork, isInNetwork, parseIpAddress } from "../core/ip-address.ts";
 
 /** IPv4 addresses as a dual-stack socket reports them (`::ffff:192.0.2.1`) are the IPv4 addresses they are. */
 export function plainAddress(address: string): string {
   return /^::ffff:\d+\.\d+\.\d+\.\d+$/i.test(address) ? address.slice(7) : address;
 }
 
-/** Networks in CIDR form (a single address is taken as well) as a list that can be asked. */
-export function networkList(networks: readonly string[]): BlockList {
-  const list = new BlockList();
-  for (const network of networks) {
-    const [address, bits] = network.split("/") as [string, string | undefined];
-    const family = isIPv6(address) ? "ipv6" : "ipv4";
-    list.addSubnet(address, bits === undefined ? (family === "ipv6" ? 128 : 32) : Number(bits), family);
-  }
-  return list;
-}
-
-export function isInNetworks(address: string, list: BlockList): boolean {
-  return list.check(address, isIPv6(address) ? "ipv6" : "ipv4");
-}
-
-export function isLoopback(address: string): boolean {
-  return address === "::1" || /^127\.\d+\.\d+\.\d+$/.test(address);
+export function isInNetworks(text: string, networks: readonly IpNetwork[]): boolean {
+  const address = parseIpAddress(plainAddress(text));
+  return address !== undefined && networks.some((network) => isInNetwork(address, network));
 }
 
 /** The address, or for IPv6 its /64: one customer has at least that much, so limits count it as one. */

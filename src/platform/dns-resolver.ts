@@ -7,7 +7,7 @@ import { connect as connectTcp } from "node:net";
 import { type DecodedPacket, decode, encode } from "dns-packet";
 import { assert } from "../core/assert.ts";
 import type { Answer, MxRecord, Resolver } from "../core/dns.ts";
-import { type IpNetwork, isInNetwork, parseIpAddress, parseIpNetwork } from "../core/ip-address.ts";
+import { isLoopbackAddress } from "../core/ip-address.ts";
 import type { Random } from "../core/random.ts";
 import { type Clock, dayMs, hourMs, type Millis, secondMs } from "../core/time.ts";
 import {
@@ -191,7 +191,8 @@ export class DnsResolver implements Resolver {
       if (exchange.kind !== "response") return failedTry(exchange.kind === "malformed" ? "servfail" : "timeout");
       const finding = readResponse(exchange.packet, question);
       if (finding.kind !== "edns-refused") {
-        return { finding, authentic: exchange.packet.flag_ad && isLoopback(server.host) };
+        // RFC 6840 section 5.8: AD means something only where the way to the server is safe.
+        return { finding, authentic: exchange.packet.flag_ad && isLoopbackAddress(server.host) };
       }
       if (!edns) return failedTry("servfail");
       edns = false;
@@ -364,14 +365,6 @@ function negativeTtlMs(chainSeconds: number, ttlSeconds: number | undefined): Mi
   const ownMs = ttlSeconds === undefined ? negativeTtlDefaultMs : ttlSeconds * secondMs;
   return Math.min(Math.max(Math.min(ownMs, chainSeconds * secondMs), ttlMinMs), negativeTtlMaxMs);
 }
-
-/** RFC 6840 section 5.8: AD means something only where the way to the server is safe. */
-function isLoopback(host: string): boolean {
-  const address = parseIpAddress(host);
-  return address !== undefined && loopback.some((network) => isInNetwork(address, network));
-}
-
-const loopback: readonly IpNetwork[] = ["127.0.0.0/8", "::1"].map((cidr) => parseIpNetwork(cidr) as IpNetwork);
 
 /** Bounds what is under way at once; those that wait go in order of arrival. */
 class Slots {

@@ -7,6 +7,7 @@ import {
   formatIpAddress,
   isInNetwork,
   isInternalAddress,
+  isLoopbackAddress,
   parseAddressLiteral,
   parseIpAddress,
   parseIpNetwork,
@@ -138,6 +139,14 @@ test("the filter lets public and listed addresses through", (t) => {
   for (const text of ["127.0.0.1", "fd00::9", "8.8.8.8", "2a00::1"]) t.equal(isAllowed(text), true, text);
   for (const text of ["10.0.0.1", "fd01::1", "::1", "::ffff:127.0.0.1", "mx.example", ""]) {
     t.equal(isAllowed(text), false, text);
+  }
+  t.end();
+});
+
+test("loopback is what only this machine can reach, in any spelling", (t) => {
+  for (const text of ["127.0.0.1", "127.255.0.9", "::1", "0:0:0:0:0:0:0:1"]) t.ok(isLoopbackAddress(text), text);
+  for (const text of ["128.0.0.1", "10.0.0.1", "::", "::2", "localhost", "127.0.0", "::ffff:127.0.0.1", ""]) {
+    t.notOk(isLoopbackAddress(text), text);
   }
   t.end();
 });
