@@ -1,10 +1,7 @@
 // One shard, put together: its spool, its queue, its listeners, its connections. Nothing in it is shared with another.
 
-import { readdirSync, readFileSync, statSync } from "node:fs";
-import { totalmem } from "node:os";
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
-import { constrainedMemory, memoryUsage } from "node:process";
 import { Registry } from "prom-client";
 import { formatHostPort } from "./config/address.ts";
 import type { Config } from "./config/config.ts";
@@ -21,6 +18,7 @@ import {
   type ReplyClassifier,
 } from "./outcome/outcome.ts";
 import { DnsResolver, systemDnsServers } from "./platform/dns-resolver.ts";
+import { OverloadWatch } from "./platform/overload-watch.ts";
 import { SigningThreads } from "./platform/signing-threads.ts";
 import { SystemClock } from "./platform/system-clock.ts";
 import { SystemRandom } from "./platform/system-random.ts";
@@ -33,11 +31,6 @@ import { openLmdbSpool, type Spool } from "./spool/spool.ts";
 import type { Log } from "./telemetry/log.ts";
 import { type Metrics, type MetricsJson, makeMetrics } from "./telemetry/metrics.ts";
 
-/** Share of the machine's (or the container's) memory above which no mail is taken. */
-const memoryShareMax = 0.8;
-/** Share of the files that the process may have open above which no mail is taken; the rest is for delivery. */
-const filesShareMax = 0.6;
-const overloadLookMs = 500;
 /** For transactions that were broken off at the end of the drain time to be written down. */
 const breakOffMs = 5_000;
 
@@ -295,58 +288,6 @@ class CurrentParts {
     this.config = config;
     this.parts = parts;
     this.isAllowedAddress = addressFilter(config.delivery.internalNetworksAllowed);
-  }
-}
-
-/** Looks at the process's memory and open files now and then, since asking costs system calls. */
-class OverloadWatch {
-  overload: string | undefined;
-  readonly #timer: NodeJS.Timeout;
-
-  constructor() {
-    const constrained = constrainedMemory();
-    const total = constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
-    const memoryMax = total * memoryShareMax;
-    const filesMax = openFilesLimit() * filesShareMax;
-    this.#timer = setInterval(() => {
-      this.overload = memoryShort(memoryMax) ?? filesShort(filesMax);
-    }, overloadLookMs).unref();
-  }
-
-  close(): void {
-    clearInterval(this.#timer);
-  }
-}
-
-function memoryShort(maxBytes: number): string | undefined {
-  try {
-    const used = memoryUsage.rss();
-    return used > maxBytes ? `memory is short: ${Math.round(used / 1024 / 1024)} MiB in use` : undefined;
-  } catch (error) {
-    // It reads a file, and there may be no descriptor left for that.
-    return `the process's memory is not known: ${error instanceof Error ? error.message : String(error)}`;
-  }
-}
-
-/** Without descriptors no mail goes out and no log can be opened: incoming sessions must not take the last ones. */
-function filesShort(max: number): string | undefined {
-  if (max === Number.POSITIVE_INFINITY) return undefined;
-  try {
-    // Linux 6.2 and later tell the number of open files as the folder's size.
-    const files = statSync("/proc/self/fd").size || readdirSync("/proc/self/fd").length;
-    return files > max ? `too many open files: ${files}` : undefined;
-  } catch (error) {
-    return `too many open files: ${error instanceof Error ? error.message : String(error)}`;
-  }
-}
-
-/** How many files the process may have open; infinity where the system does not tell. */
-function openFilesLimit(): number {
-  try {
-    const limit = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
-    return limit === undefined ? Number.POSITIVE_INFINITY : Number(limit);
-  } catch {
-    return Number.POSITIVE_INFINITY;
   }
 }
 
