@@ -2,6 +2,7 @@
 
 import { existsSync, readdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
+import { isDeepStrictEqual } from "node:util";
 import { Worker } from "node:worker_threads";
 import { collectDefaultMetrics, Registry } from "prom-client";
 import type { AdminBackend, OperatorAction } from "./admin/admin.ts";
@@ -274,13 +275,14 @@ function namesIn(path: string): readonly string[] {
   }
 }
 
-/** The first setting that differs and cannot change while running, or undefined. */
+/** The first setting that differs and cannot change while running, or undefined: better refused than not followed. */
 function restartOnly(before: Config, after: Config): string | undefined {
-  if (before.spool.path !== after.spool.path) return "spool.path";
-  if (before.shards !== after.shards) return "shards";
-  if (before.events.path !== after.events.path) return "events.path";
-  if (JSON.stringify(before.admin) !== JSON.stringify(after.admin)) return "admin";
-  if (JSON.stringify(before.dns) !== JSON.stringify(after.dns)) return "dns";
+  for (const key of ["spool", "shards", "admin", "dns", "log"] as const) {
+    if (!isDeepStrictEqual(before[key], after[key])) return key;
+  }
+  for (const key of ["path", "rotateBytes", "keepMs"] as const) {
+    if (before.events[key] !== after.events[key]) return "events (but for its headers)";
+  }
   return undefined;
 }
 

@@ -113,7 +113,12 @@ test("mail that waits is explained and held, outlives the server, and moves to a
   const reloaded = await runCli(["reload", ...at]);
   t.equal(reloaded.status, 1, "a bad file is refused and the server goes on");
   t.match(reloaded.err, 'postern.yaml:8:1: unknown key "unknown_key"');
+  writeFileSync(config, configText(join(cwd, "spool")).replace("free_space_min: 1MiB", "free_space_min: 2MiB"));
+  const notFollowed = await runCli(["reload", ...at]);
+  t.equal(notFollowed.status, 1, "what would not be followed is refused, not dropped");
+  t.match(notFollowed.err, "spool changes only at a restart");
   writeFileSync(config, configText(join(cwd, "spool")));
+  t.equal((await runCli(["reload", ...at])).status, 0, "the same config is taken again");
   t.equal((await fetch(`${server.admin}/readyz`)).status, 200);
   t.match(await (await fetch(`${server.admin}/metrics`)).text(), 'postern_ingest_messages_total{stream="default"} 1\n');
 
