@@ -118,7 +118,11 @@ class Server implements AdminBackend {
         : await this.#all(action, [selection, reason === "" ? by : `${by}: ${reason}`], null);
     const recipients = results.reduce((sum, touched) => sum + touched.recipients, 0);
     this.#log.info({ action, selection, reason, by, recipients }, "done for an operator");
-    return { recipients, hold: results.find(({ hold }) => hold !== undefined)?.hold };
+    return {
+      recipients,
+      hold: results.find(({ hold }) => hold !== undefined)?.hold,
+      refused: results.find(({ refused }) => refused !== undefined)?.refused,
+    };
   }
 
   async holds() {

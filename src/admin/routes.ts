@@ -140,12 +140,14 @@ function addActionRoutes(app: FastifyInstance, backend: AdminBackend): void {
           tags,
           summary,
           body: schemas.actionBody,
-          response: { 200: schemas.actionResult, 400: schemas.failure },
+          response: { 200: schemas.actionResult, 400: schemas.failure, 409: schemas.failure },
         },
       },
-      async ({ body }) => {
+      async ({ body }, reply) => {
         const { reason = "", by = "api", ...selection } = body;
-        return backend.act(action, { ...selection, domain: selection.domain?.toLowerCase() }, reason, by);
+        const selected = { ...selection, domain: selection.domain?.toLowerCase() };
+        const result = await backend.act(action, selected, reason, by);
+        return result.refused === undefined ? result : reply.code(409).send({ error: result.refused });
       },
     );
   }

@@ -7,7 +7,7 @@ import type { Instant, Millis } from "../core/time.ts";
 import { DamagedRecordError, type HoldRecord, type Selection, type SpoolChange } from "../spool/spool.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { EventWriter } from "./event-writer.ts";
-import { type Holds, isWholeQueue, matches, matchesQueue, sameSelection } from "./holds.ts";
+import { type Holds, holdsMax, isWholeQueue, matches, matchesQueue, sameSelection } from "./holds.ts";
 import type { QueuePorts } from "./ports.ts";
 import type { ActionResult } from "./queue.ts";
 import { pendingIndexes } from "./settle.ts";
@@ -57,6 +57,12 @@ export class Actions {
   async hold(selection: Selection, reason: string, by: string): Promise<ActionResult> {
     const { ports, holds, dispatcher } = this.#deps;
     const standing = holds.all.find((record) => sameSelection(record.selection, selection));
+    if (standing === undefined && holds.isFull) {
+      return {
+        recipients: 0,
+        refused: `${holdsMax} holds are in force already: release some, or hold by domain or stream`,
+      };
+    }
     const at = ports.clock.now();
     const id = standing?.id ?? `h${encodeBase32(at, 9)}${encodeBase32(ports.random.integer(32 ** 3), 3)}`;
     const hold: HoldRecord = { id, selection, reason, by, at };

@@ -3,6 +3,9 @@
 import type { Message, QueueEntry, QueueName } from "../core/message.ts";
 import type { HoldRecord, Selection } from "../spool/spool.ts";
 
+/** Each message is held against all of them. Far below what the spool reads back after a restart. */
+export const holdsMax = 1_000;
+
 export class Holds {
   readonly #records = new Map<string, HoldRecord>();
 
@@ -16,6 +19,10 @@ export class Holds {
 
   get all(): HoldRecord[] {
     return [...this.#records.values()];
+  }
+
+  get isFull(): boolean {
+    return this.#records.size >= holdsMax;
   }
 
   add(record: HoldRecord): void {

@@ -127,6 +127,8 @@ export interface ActionResult {
   /** Recipients that the action touched. */
   readonly recipients: number;
   readonly hold?: HoldRecord | undefined;
+  /** Why nothing was done, in words. */
+  readonly refused?: string | undefined;
 }
 
 /** What the admin floor sees of the queue. */

@@ -321,3 +321,12 @@ test("lists and counts follow what happens", async (t) => {
   await world.advance(10 * secondMs);
   t.equal(world.queue.oldestAgeMs, 0);
 });
+
+test("holds have an end, and one that stands already is still taken", async (t) => {
+  const world = new QueueWorld();
+  for (let i = 0; i < 1_000; i++) await world.answer(world.queue.hold({ job: `j${i}` }, "many", "op"));
+  const refused = await world.answer(world.queue.hold({ job: "one more" }, "many", "op"));
+  t.match(refused, { recipients: 0, refused: /^1000 holds are in force already/ });
+  t.equal((await world.answer(world.queue.hold({ job: "j7" }, "again", "op"))).hold?.reason, "again");
+  t.equal(world.queue.holds().length, 1_000);
+});
