@@ -1,7 +1,7 @@
 // What an attempt came to, made durable: the entry's next state, its events and the DSNs it calls for, in one change.
 
 import { type Config, type StreamConfig, streamOf } from "../config/config.ts";
-import { assert } from "../core/assert.ts";
+import { assert, assertNever } from "../core/assert.ts";
 import type { EventKind } from "../core/event.ts";
 import type { QueueIds } from "../core/ids.ts";
 import type {
@@ -15,7 +15,7 @@ import type {
 import { historyMax, isFinal } from "../core/message.ts";
 import { describeFault, type Outcome } from "../core/outcome.ts";
 import type { Instant } from "../core/time.ts";
-import type { DsnAction, DsnRecipient } from "../outcome/outcome.ts";
+import { actionOnSuccess, type DsnRecipient } from "../outcome/outcome.ts";
 import type { SpoolOperation } from "../spool/spool.ts";
 import type { EventContext, EventWriter } from "./event-writer.ts";
 import { newMessage } from "./new-message.ts";
@@ -125,7 +125,15 @@ export class Settlements {
         this.#delayReport(next.recipients[index] as QueuedRecipient, message, context),
       ),
     ];
-    void this.#commit(queue, attempt.position, message, next, countFinished(entry, next), lines, reports);
+    void this.#commit(
+      queue,
+      attempt.position,
+      message,
+      next,
+      pending.length - pendingIndexes(next).length,
+      lines,
+      reports,
+    );
   }
 
   /** Ends all pending recipients without an attempt: expired, or cancelled by an operator. */
@@ -150,7 +158,7 @@ export class Settlements {
     };
     const kind: EventKind = state.kind === "expired" ? "expiration" : "cancellation";
     let lines = "";
-    const reports: DsnReport[] = [];
+    const reports: (DsnRecipient | undefined)[] = [];
     for (const index of finished) {
       const recipient = next.recipients[index] as QueuedRecipient;
       const last = recipient.state.kind === "expired" ? recipient.state.last : undefined;
@@ -184,7 +192,7 @@ export class Settlements {
     entry: QueueEntry,
     finished: number,
     lines: string,
-    reports: readonly DsnReport[],
+    reports: readonly (DsnRecipient | undefined)[],
   ): Promise<void> {
     const done = pendingIndexes(entry).length === 0;
     const operations: SpoolOperation[] = [{ kind: done ? "finish" : "reschedule", entry, from: position.dueAt }];
@@ -246,15 +254,16 @@ export class Settlements {
     void this.#track(queueId, [note, ...events], () => undefined);
   }
 
-  #dsns(message: Message, reports: readonly DsnReport[], operations: SpoolOperation[]) {
+  #dsns(message: Message, reports: readonly (DsnRecipient | undefined)[], operations: SpoolOperation[]) {
     const due = reports.filter(
-      ({ recipient, action }) => action !== undefined && this.#ports.dsnDue(recipient.recipient.notify, action),
+      (report): report is DsnRecipient =>
+        report !== undefined && this.#ports.dsnDue(report.recipient.notify, report.action),
     );
     if (due.length === 0) return [];
     const at = this.#ports.clock.now();
     const dsn = this.#ports.dsnWriter.write({
       message,
-      recipients: due.map(({ recipient }) => recipient),
+      recipients: due,
       content: () => this.#ports.spool.readContent(message.queueId),
       at,
     });
@@ -306,35 +315,31 @@ export class Settlements {
     ];
   }
 
-  #report(recipient: QueuedRecipient, context: EventContext): DsnReport {
+  /** What is to be told of a recipient that is final now, to those who want to know; undefined: nothing. */
+  #report(recipient: QueuedRecipient, context: EventContext): DsnRecipient | undefined {
     const { state } = recipient;
-    const action: DsnAction = state.kind !== "delivered" ? "failed" : context.info?.peerDsn ? "delivered" : "relayed";
-    // A peer that speaks DSN took the duty to report success over (RFC 3461 section 5.2.1).
-    const silent = state.kind === "cancelled" || action === "delivered";
-    const outcome =
-      state.kind === "delivered" || state.kind === "failed"
-        ? state.outcome
-        : state.kind === "expired"
-          ? state.last
-          : undefined;
-    return {
-      action: silent ? undefined : action,
-      recipient: { recipient, action, outcome, remoteName: context.info?.remote?.name, willRetryUntil: undefined },
-    };
+    const remoteName = context.info?.remote?.name;
+    switch (state.kind) {
+      case "delivered": {
+        const action = actionOnSuccess(context.info?.peerDsn);
+        return action && { recipient, action, outcome: state.outcome, remoteName, willRetryUntil: undefined };
+      }
+      case "failed":
+        return { recipient, action: "failed", outcome: state.outcome, remoteName, willRetryUntil: undefined };
+      case "expired":
+        return { recipient, action: "failed", outcome: state.last, remoteName, willRetryUntil: undefined };
+      case "pending":
+      case "cancelled":
+        return undefined;
+      default:
+        return assertNever(state);
+    }
   }
 
-  #delayReport(recipient: QueuedRecipient, message: Message, context: EventContext): DsnReport {
+  #delayReport(recipient: QueuedRecipient, message: Message, context: EventContext): DsnRecipient {
     const outcome = recipient.state.kind === "pending" ? recipient.state.last : undefined;
-    return {
-      action: "delayed",
-      recipient: {
-        recipient,
-        action: "delayed",
-        outcome,
-        remoteName: context.info?.remote?.name,
-        willRetryUntil: message.expiresAt,
-      },
-    };
+    const remoteName = context.info?.remote?.name;
+    return { recipient, action: "delayed", outcome, remoteName, willRetryUntil: message.expiresAt };
   }
 
   #observe(message: Message, recipient: QueuedRecipient, outcome: Outcome, context: EventContext): void {
@@ -348,12 +353,6 @@ export class Settlements {
   #stream(message: Message): StreamConfig {
     return streamOf(this.#owner.config, message.stream);
   }
-}
-
-interface DsnReport {
-  /** undefined: nobody is told. */
-  readonly action: DsnAction | undefined;
-  readonly recipient: DsnRecipient;
 }
 
 /** Remembers the attempt when something is left to do: a message that ends with its first attempt costs nothing. */
@@ -374,10 +373,6 @@ function withHistory(
     result: `${delivered > 0 ? `${delivered} of ${outcomes.length} delivered; ` : ""}${failure.kind}: ${describeFault(failure.fault)}`,
   };
   return { ...entry, history: [...(entry.history ?? []), note].slice(-historyMax) };
-}
-
-function countFinished(before: QueueEntry, after: QueueEntry): number {
-  return pendingIndexes(before).length - pendingIndexes(after).length;
 }
 
 function eventOf(outcome: Outcome, state: RecipientState): EventKind {
