@@ -1,4 +1,4 @@
-// The proleptic Gregorian calendar over days since 1970-01-01, without reading any clock.
+// The proleptic Gregorian calendar over days since 1970-01-01, and instants as text in UTC, without reading any clock.
 //
 // Days are counted in eras of 400 years whose years begin on the first of March: the leap day comes last.
 
@@ -53,4 +53,23 @@ export function dayNumber({ year, month, day }: CivilDate): number {
 /** A number below 100 with two digits, as dates and times are written. */
 export function twoDigits(value: number): string {
   return value < 10 ? `0${value}` : String(value);
+}
+
+/** `2026-11-21T17:24:00.123Z` (RFC 3339 section 5.6). For the years 0 to 9999. */
+export function rfc3339(at: Instant): string {
+  const whole = Math.floor(at);
+  const days = dayNumberAt(whole);
+  let rest = whole - days * dayMs;
+  const ms = rest % 1_000;
+  rest = (rest - ms) / 1_000;
+  const seconds = rest % 60;
+  rest = (rest - seconds) / 60;
+  const minutes = rest % 60;
+  const hours = (rest - minutes) / 60;
+  return `${datePart(days)}T${twoDigits(hours)}:${twoDigits(minutes)}:${twoDigits(seconds)}.${ms < 100 ? `0${twoDigits(ms)}` : ms}Z`;
+}
+
+function datePart(days: number): string {
+  const { year, month, day } = civilDate(days);
+  return `${year.toString().padStart(4, "0")}-${twoDigits(month)}-${twoDigits(day)}`;
 }

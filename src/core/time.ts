@@ -24,8 +24,3 @@ export const secondMs: Millis = 1_000;
 export const minuteMs: Millis = 60_000;
 export const hourMs: Millis = 3_600_000;
 export const dayMs: Millis = 86_400_000;
-
-/** RFC 3339 in UTC with milliseconds, as people and logs read it. */
-export function isoTime(instant: Instant): string {
-  return new Date(instant).toISOString();
-}

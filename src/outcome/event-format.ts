@@ -1,7 +1,7 @@
 // A delivery event as one line of JSON (JSON Lines), in a fixed order of fields.
 
+import { rfc3339 } from "../core/civil-date.ts";
 import type { DeliveryEvent } from "../core/event.ts";
-import { rfc3339 } from "./utc-time.ts";
 
 /** Longer texts are cut, so that a line has a bound. */
 export const eventTextMax = 2_048;

@@ -6,11 +6,12 @@
 import { type Config, type StreamConfig, streamOf } from "../config/config.ts";
 import { assert, assertNever } from "../core/assert.ts";
 import type { AttemptInfo } from "../core/attempt.ts";
+import { rfc3339 } from "../core/civil-date.ts";
 import type { SourceName, StreamName } from "../core/ids.ts";
 import { heldInstant, type Message, type QueueEntry, type QueueName, type QueuePosition } from "../core/message.ts";
 import { describeFault, type Fault, type Outcome } from "../core/outcome.ts";
 import type { MxPlan } from "../core/plan.ts";
-import { type Instant, isoTime, type Millis, type Timer } from "../core/time.ts";
+import type { Instant, Millis, Timer } from "../core/time.ts";
 import type { ConnectionSpec, LaneConnection, LaneFeed, WorkResult } from "../delivery/delivery.ts";
 import { PoolRouter, WeightedPick } from "../routing/routing.ts";
 import { GovernorTable, limitsFor, suspensionMs } from "../shaping/shaping.ts";
@@ -576,7 +577,7 @@ export class Dispatcher implements LaneOwner {
     if (site === undefined || this.#routes.restOf(routeKey) !== undefined) return;
     const because = describeFault(fault);
     const { until } = this.#routes.rest(routeKey, because);
-    this.#ports.log.warn({ ...lane.name, until: isoTime(until), because }, "exchangers not reachable: they rest");
+    this.#ports.log.warn({ ...lane.name, until: rfc3339(until), because }, "exchangers not reachable: they rest");
     this.#note("suspension", lane, { reason: because, until });
     for (const queue of site.queues()) {
       if (queue.route?.key !== routeKey) continue;

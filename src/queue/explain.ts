@@ -2,11 +2,12 @@
 
 import type { Config } from "../config/config.ts";
 import { assertNever } from "../core/assert.ts";
+import { rfc3339 } from "../core/civil-date.ts";
 import type { QueueId } from "../core/ids.ts";
 import { heldInstant, type Message, type QueuedRecipient, type QueueEntry, type QueueName } from "../core/message.ts";
 import { describeFault, type Outcome } from "../core/outcome.ts";
 import { formatReply } from "../core/reply.ts";
-import { type Instant, isoTime } from "../core/time.ts";
+import type { Instant } from "../core/time.ts";
 import type { Spool } from "../spool/spool.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Holds } from "./holds.ts";
@@ -73,13 +74,13 @@ function queueWaitsFor(queue: Waiting, dispatcher: Dispatcher, now: Instant, hol
     case "resolving":
       return "DNS";
     case "backoff":
-      return `another try at ${isoTime(queue.phase.until)} (${queue.phase.because})`;
+      return `another try at ${rfc3339(queue.phase.until)} (${queue.phase.because})`;
     case "contending":
       return siteWaitsFor(queue, dispatcher);
     case "idle": {
       const head = queue.due.headDueAt();
       if (head === undefined) return queue.due.claimed > 0 ? "attempts under way" : "nothing";
-      return head > now ? `its due time ${isoTime(head)}` : "its turn";
+      return head > now ? `its due time ${rfc3339(head)}` : "its turn";
     }
     default:
       return assertNever(queue.phase);
@@ -94,7 +95,7 @@ function siteWaitsFor(queue: Waiting, dispatcher: Dispatcher): string {
   }
   const [lane] = site.lanes.values();
   if (lane?.suspendedUntil === undefined) return `a slot at ${site.name} (limits: ${site.limits.where})`;
-  return `the end of a suspension at ${isoTime(lane.suspendedUntil)} (${lane.suspendedBecause})`;
+  return `the end of a suspension at ${rfc3339(lane.suspendedUntil)} (${lane.suspendedBecause})`;
 }
 
 function entryWaitsFor(message: Message, entry: QueueEntry, deps: ExplainDeps): string {
@@ -106,7 +107,7 @@ function entryWaitsFor(message: Message, entry: QueueEntry, deps: ExplainDeps): 
   if (entry.dueAt === heldInstant) return "an operator's release";
   const queue = deps.queueOf(entry);
   if (entry.dueAt > deps.now && deps.holds.ofQueue(entry) === undefined) {
-    return `its due time ${isoTime(entry.dueAt)} (streams.${message.stream}.retry)`;
+    return `its due time ${rfc3339(entry.dueAt)} (streams.${message.stream}.retry)`;
   }
   return queue === undefined ? "its turn" : queueWaitsFor(queue, deps.dispatcher, deps.now, deps.holds);
 }
@@ -125,7 +126,7 @@ function explainRecipient({ forwardPath, state }: QueuedRecipient): RecipientExp
     case "expired":
       return { forwardPath, state: "expired", detail: state.last === undefined ? "never tried" : describe(state.last) };
     case "cancelled":
-      return { forwardPath, state: "cancelled", detail: `by ${state.by} at ${isoTime(state.at)}` };
+      return { forwardPath, state: "cancelled", detail: `by ${state.by} at ${rfc3339(state.at)}` };
     default:
       return assertNever(state);
   }
@@ -133,5 +134,5 @@ function explainRecipient({ forwardPath, state }: QueuedRecipient): RecipientExp
 
 function describe(outcome: Outcome): string {
   const what = outcome.kind === "delivered" ? formatReply(outcome.reply) : describeFault(outcome.fault);
-  return `${outcome.kind} at ${isoTime(outcome.at)}: ${what}`;
+  return `${outcome.kind} at ${rfc3339(outcome.at)}: ${what}`;
 }

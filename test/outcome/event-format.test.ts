@@ -2,9 +2,10 @@
 
 import fc from "fast-check";
 import { test } from "tap";
+import { rfc3339 } from "../../src/core/civil-date.ts";
 import type { DeliveryEvent } from "../../src/core/event.ts";
 import { eventTextMax, formatEvent } from "../../src/outcome/event-format.ts";
-import { compactUtc, parseCompactUtc, rfc3339 } from "../../src/outcome/utc-time.ts";
+import { compactUtc, parseCompactUtc } from "../../src/outcome/utc-time.ts";
 
 const full: DeliveryEvent = {
   id: "e1",
