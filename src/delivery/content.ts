@@ -22,7 +22,7 @@ export function sentBytes(work: Work): number {
  * after the store has vouched for the whole of it and the octets were counted: who stops before has sent nothing
  * complete.
  */
-export class ContentReader {
+class BlockReader {
   readonly #work: Work;
   readonly #totalBytes: number;
   #chunks: Iterator<Buffer> | undefined;
@@ -66,13 +66,13 @@ export class ContentReader {
 
 /** The content as it goes over the wire: stuffed where DATA needs it (RFC 5321 section 4.5.2). */
 export class WireContent {
-  readonly #reader: ContentReader;
+  readonly #reader: BlockReader;
   readonly #stuffer: DotStuffer | undefined;
   /** Whether what was read so far ends with a line end, so that the final dot can follow. */
   isLineEnded = true;
 
   constructor(work: Work, byData: boolean) {
-    this.#reader = new ContentReader(work);
+    this.#reader = new BlockReader(work);
     this.#stuffer = byData && work.message.hasDotLines ? new DotStuffer() : undefined;
   }
 

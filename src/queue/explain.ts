@@ -90,12 +90,11 @@ function queueWaitsFor(queue: Waiting, dispatcher: Dispatcher, now: Instant, hol
 function siteWaitsFor(queue: Waiting, dispatcher: Dispatcher): string {
   const site = queue.plan === undefined ? undefined : dispatcher.siteNamed(queue.plan.site);
   if (site === undefined) return "its turn";
-  for (const lane of site.lanes.values()) {
-    if (lane.suspendedUntil === undefined) return `a slot at ${site.name} (limits: ${site.limits.where})`;
-  }
-  const [lane] = site.lanes.values();
-  if (lane?.suspendedUntil === undefined) return `a slot at ${site.name} (limits: ${site.limits.where})`;
-  return `the end of a suspension at ${rfc3339(lane.suspendedUntil)} (${lane.suspendedBecause})`;
+  const [first, ...others] = site.lanes.values();
+  let next = first;
+  for (const lane of others) if ((lane.suspendedUntil ?? 0) < (next?.suspendedUntil ?? 0)) next = lane;
+  if (next?.suspendedUntil === undefined) return `a slot at ${site.name} (limits: ${site.limits.where})`;
+  return `the end of a suspension at ${rfc3339(next.suspendedUntil)} (${next.suspendedBecause})`;
 }
 
 function entryWaitsFor(message: Message, entry: QueueEntry, deps: ExplainDeps): string {
