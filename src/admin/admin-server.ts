@@ -12,7 +12,7 @@ import { nameCharactersMax } from "./api-schemas.ts";
 import { checkBrowser, checkToken, isToken, type RequestHead, type Verdict } from "./http-guard.ts";
 import { addRoutes } from "./routes.ts";
 
-export const bodyBytesMax = 64 * 1024;
+const bodyBytesMax = 64 * 1024;
 export const requestTimeoutMs = 30_000;
 /** Whoever has no token can still connect, and must not use up the file handles that mail needs. */
 export const adminConnectionsMax = 256;

@@ -7,7 +7,7 @@ import type { AdminBackend, OperatorAction } from "./admin.ts";
 import * as schemas from "./api-schemas.ts";
 
 /** Rows of one answer, at most; `total` says how many there are. The largest queues come first. */
-export const rowsMax = 10_000;
+const rowsMax = 10_000;
 
 const actions: readonly { readonly action: OperatorAction; readonly summary: string }[] = [
   { action: "hold", summary: "Stop attempts of what is selected, until it is released; survives a restart" },

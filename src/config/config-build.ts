@@ -8,7 +8,7 @@ import type { ConfigText, SiteDefaultsText, SiteText } from "./config-schema.ts"
 import type { Path } from "./located-yaml.ts";
 
 /** The one source, pool or stream that stands for a missing map. */
-export const defaultName = "default";
+const defaultName = "default";
 
 const realtimeRetryMs: readonly Millis[] = [5, 15, 30, 60, 120, 300].map((seconds) => seconds * secondMs);
 const batchRetryMs: readonly Millis[] = [10, 20, 40, 60, 120, 240].map((minutes) => minutes * minuteMs);

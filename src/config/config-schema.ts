@@ -273,7 +273,7 @@ const stream = z.strictObject({
     .describe("Age at which a delay DSN is sent (RFC 3464)"),
 });
 
-export const siteKeys = {
+const siteKeys = {
   connections_max: count(1, 100_000).optional().describe("Connections at once of one source to the site"),
   connection_rate: rate().optional().describe("New connections of one source to the site"),
   messages_per_connection_max: count(1, 1_000_000).optional().describe("Then we QUIT and connect again"),

@@ -1,7 +1,7 @@
 // "Did you mean": the known word nearest to a mistyped one.
 
 /** The known word within a third of its length of edits, or undefined. */
-export function nearestWord(word: string, known: Iterable<string>): string | undefined {
+function nearestWord(word: string, known: Iterable<string>): string | undefined {
   let best: string | undefined;
   let bestEdits = Math.max(1, Math.floor(word.length / 3)) + 1;
   for (const candidate of known) {

@@ -20,8 +20,8 @@ const sizeUnits: readonly (readonly [string, number])[] = [
 ];
 
 /** Longer waits make no sense for mail, and 2^53 is far. */
-export const durationMsMax: Millis = 3650 * dayMs;
-export const rateCountMax = 1_000_000_000;
+const durationMsMax: Millis = 3650 * dayMs;
+const rateCountMax = 1_000_000_000;
 
 /** Each unit at most once, the large ones first. */
 export const durationPattern = /^(?=\d)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?$/;

@@ -17,7 +17,7 @@ import { sessionTimeouts } from "./timeouts.ts";
 import type { Peer } from "./workload.ts";
 
 /** Addresses tried before a plan counts as out of reach. RFC 5321 section 5.1 asks for at least two. */
-export const addressesTriedMax = 8;
+const addressesTriedMax = 8;
 
 export interface ConnectParts {
   readonly clock: Clock;

@@ -87,7 +87,7 @@ export class WireContent {
 }
 
 /** Whether the blocks' last line is ended, so that the final dot can follow. An empty content needs no line end. */
-export function endsLine(chunks: readonly Buffer[]): boolean {
+function endsLine(chunks: readonly Buffer[]): boolean {
   let wanted = 10;
   for (let i = chunks.length - 1; i >= 0; i--) {
     const chunk = chunks[i] as Buffer;

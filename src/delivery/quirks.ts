@@ -8,7 +8,7 @@ export const quirkHostsMax = 10_000;
 /** How long a feature is done without. */
 export const quirkMs: Millis = 6 * hourMs;
 /** One broken connection may be chance; so many in a row, without a success between them, are a habit. */
-export const strikesMax = 2;
+const strikesMax = 2;
 
 interface Quirk {
   strikes: number;

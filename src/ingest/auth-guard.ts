@@ -12,7 +12,7 @@ const checksMax = 2;
 /** Checks that may wait; each takes some 30 ms. */
 const waitingChecksMax = 64;
 /** Failures are counted this long after the first one. */
-export const failureWindowMs = 10 * minuteMs;
+const failureWindowMs = 10 * minuteMs;
 /** Addresses that are counted; beyond it the oldest is forgotten. */
 const addressesMax = 10_000;
 /** A password that was right is not hashed again this long: an app that connects for each message stays cheap. */

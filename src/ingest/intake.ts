@@ -49,7 +49,7 @@ export type IntakeResult =
   | { readonly kind: "refused"; readonly reply: SmtpReply };
 
 /** RFC 5321 section 6.3: a loop is assumed at no less than 100 Received fields. */
-export const receivedFieldsMax = 100;
+const receivedFieldsMax = 100;
 /** Labels (stream, tenant, job) and idempotency keys. The spool keeps a key with the user's name in 512 octets. */
 const labelBytesMax = 255;
 /** With folding and blanks around it. */

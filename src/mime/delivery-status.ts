@@ -12,7 +12,7 @@ const lineWidth = 76;
 /** A longer word is cut, so that no line passes 998 octets even with four octets for each character. */
 const wordCharactersMax = 230;
 /** Longer values are cut: a reply has 2,048 characters, each of up to ten when escaped. */
-export const statusValueMax = 24_000;
+const statusValueMax = 24_000;
 
 /**
  * One group of fields about the message and one for each recipient, with an empty line between them (RFC 3464 section

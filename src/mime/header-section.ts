@@ -76,7 +76,7 @@ export function fieldText(content: Buffer, field: HeaderField, charactersMax = f
   return text.length > charactersMax ? text.slice(0, charactersMax) : text;
 }
 
-export const fieldTextMax = 998;
+const fieldTextMax = 998;
 
 const lf = 0x0a;
 const cr = 0x0d;

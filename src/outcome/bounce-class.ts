@@ -14,9 +14,9 @@ import { type TextFamily, textFamilies } from "./bounce-text.ts";
 import type { Classifier } from "./outcome.ts";
 
 /** Decided replies that are remembered, in two generations of this many. */
-export const cacheEntriesMax = 4_096;
+const cacheEntriesMax = 4_096;
 /** Longer texts are decided anew each time, so that the cache stays within some MiB. */
-export const cachedTextMax = 512;
+const cachedTextMax = 512;
 
 export interface Verdict {
   readonly bounceClass: KnownBounceClass;

@@ -8,8 +8,8 @@ import type { Stage } from "../core/outcome.ts";
 import { bounceClasses, type KnownBounceClass } from "./bounce-taxonomy.ts";
 import { patternCost, patternCostMax } from "./pattern-cost.ts";
 
-export const ruleFileBytesMax = 4 * 1024 * 1024;
-export const rulesMax = 20_000;
+const ruleFileBytesMax = 4 * 1024 * 1024;
+const rulesMax = 20_000;
 
 /** A range of enhanced status codes (RFC 3463): one subject, details from `from` to `to`. */
 export interface EnhancedRange {

@@ -31,9 +31,9 @@ export interface DsnWriterOptions {
   readonly fullContentBytesMax?: number | undefined;
 }
 
-export const fullContentBytesMaxDefault = 1024 * 1024;
+const fullContentBytesMaxDefault = 1024 * 1024;
 /** A longer header section is cut after the last whole line. */
-export const returnedHeaderBytesMax = 128 * 1024;
+const returnedHeaderBytesMax = 128 * 1024;
 const humanLineWidth = 76;
 
 export function createDsnWriter(options: DsnWriterOptions): DsnWriter {

@@ -5,8 +5,8 @@ import type { DeliveryEvent } from "../core/event.ts";
 
 /** Longer texts are cut, so that a line has a bound. */
 export const eventTextMax = 2_048;
-export const eventNameMax = 512;
-export const eventListMax = 64;
+const eventNameMax = 512;
+const eventListMax = 64;
 
 /**
  * One line with its LF. `at` and `until` are RFC 3339 in UTC. Fields that are undefined are left out. The line is safe

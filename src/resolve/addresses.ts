@@ -8,7 +8,7 @@ import type { MxHost } from "./mx.ts";
 /** Addresses that are considered, over all exchangers of a domain. */
 export const addressesMax = 100;
 /** A plan that lacks an answer is made again after this time at the latest. */
-export const partialPlanTtlMs: Millis = minuteMs;
+const partialPlanTtlMs: Millis = minuteMs;
 
 export interface HostAddresses extends MxHost {
   /** Canonical, each once, in the order of the families asked for. */

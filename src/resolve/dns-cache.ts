@@ -80,7 +80,7 @@ export class LookupCache<Value> {
 }
 
 /** Answers kept for each record type. */
-export const answersMax = 20_000;
+const answersMax = 20_000;
 /** Records kept of one answer. */
 export const recordsMax = 128;
 /** RFC 2308 section 7: a failure may be kept for up to five minutes. This spares a resolver in trouble, no more. */

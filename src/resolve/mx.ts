@@ -7,7 +7,7 @@ import type { Fault } from "../core/outcome.ts";
 import type { Instant } from "../core/time.ts";
 
 /** Exchangers that are considered, lowest preference first. */
-export const exchangersMax = 20;
+const exchangersMax = 20;
 
 export interface MxHost {
   readonly host: string;

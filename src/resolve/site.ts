@@ -33,7 +33,7 @@ export function makeSiteNamer(sites: SitesConfig): (evidence: SiteEvidence) => S
  * A readable name: the only exchanger's host, the domain itself where it has no MX record, else
  * `<first host>+<number of others>~<6 hex digits of a hash of the whole set>`.
  */
-export function derivedSiteName({ domain, hosts, isImplicit }: SiteEvidence): SiteName {
+function derivedSiteName({ domain, hosts, isImplicit }: SiteEvidence): SiteName {
   if (isImplicit) return domain;
   const sorted = [...new Set(hosts)].sort();
   const first = sorted[0] ?? domain;

@@ -2,8 +2,8 @@
 
 import type { Millis } from "../core/time.ts";
 
-export const suspensionBaseMs: Millis = 5_000;
-export const suspensionMaxMs: Millis = 600_000;
+const suspensionBaseMs: Millis = 5_000;
+const suspensionMaxMs: Millis = 600_000;
 
 /** The rest after the `failures`-th failure in a row (1 for the first): it doubles up to ten minutes. */
 export function suspensionMs(failures: number): Millis {

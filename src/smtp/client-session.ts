@@ -30,7 +30,7 @@ export interface SessionTimeouts {
 }
 
 /** How long the reply to QUIT, and replies behind a 421, are waited for. */
-export const quitReplyMs: Millis = 5 * secondMs;
+const quitReplyMs: Millis = 5 * secondMs;
 
 const ringCompactMin = 64;
 

@@ -6,9 +6,9 @@ import { assert } from "../core/assert.ts";
 import type { Domain } from "../core/ids.ts";
 
 /** RFC 5321 sections 4.5.3.1.1 to 4.5.3.1.3, in octets; a path counts its angle brackets. */
-export const localPartBytesMax = 64;
-export const domainBytesMax = 255;
-export const pathBytesMax = 256;
+const localPartBytesMax = 64;
+const domainBytesMax = 255;
+const pathBytesMax = 256;
 
 export interface Mailbox {
   /** As it is kept and sent: the local part's octets as given, the domain in lower-case A-labels. */

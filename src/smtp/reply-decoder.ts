@@ -4,8 +4,8 @@ import { type Reply, replyTextMax } from "../core/reply.ts";
 import { enhancedStatusLength } from "./enhanced-status.ts";
 
 /** RFC 5321 section 4.5.3.1.5 allows 512; real ones are longer. What goes beyond is dropped from the text. */
-export const replyLineBytesMax = 2_048;
-export const replyLinesMax = 100;
+const replyLineBytesMax = 2_048;
+const replyLinesMax = 100;
 export const replyBytesMax = 65_536;
 
 /** Takes a finished reply. `lines` are the texts of its lines as they came, for the answer to EHLO. */

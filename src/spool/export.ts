@@ -59,7 +59,7 @@ export interface ExportedMessage {
 const stepKeys = 1_000;
 
 /** Folder and name, without extension, of a message's files within the export. */
-export function exportedPath(queueId: QueueId): string {
+function exportedPath(queueId: QueueId): string {
   return join("messages", queueId.slice(0, 5), queueId);
 }
 

@@ -94,7 +94,7 @@ export interface CheckOptions {
   readonly onProgress?: ((progress: CheckProgress) => void) | undefined;
 }
 
-export const problemsListedMax = 1_000;
+const problemsListedMax = 1_000;
 /** Records read at once, each at most about 64 KiB. */
 const stepRecords = 256;
 

@@ -8,7 +8,7 @@
 import { crc32 } from "node:zlib";
 import type { Arena } from "./arena.ts";
 
-export const recordVersion = 1;
+const recordVersion = 1;
 export const recordHeadBytes = 12;
 
 export const recordKind = {
@@ -29,7 +29,7 @@ export type RecordKind = (typeof recordKind)[keyof typeof recordKind];
  * Octets of content in one chunk: with our head and LMDB's page head of 24 octets a full chunk fills 16 pages of 4 KiB
  * exactly.
  */
-export const chunkPayloadBytesMax = 16 * 4096 - 24 - recordHeadBytes;
+const chunkPayloadBytesMax = 16 * 4096 - 24 - recordHeadBytes;
 
 /** What stands in front of a message's JSON, so that dropping a message need not parse it. */
 export interface MessageHead {

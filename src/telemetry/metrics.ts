@@ -14,9 +14,9 @@ import {
 
 /** Distinct values that one label may take in one registry; further ones are counted as "other". */
 export const labelValuesMax = 500;
-export const otherLabel = "other";
+const otherLabel = "other";
 /** Stands for what is not known, such as the site of a domain that DNS does not find. */
-export const noLabel = "none";
+const noLabel = "none";
 
 export const metricsContentType = Registry.PROMETHEUS_CONTENT_TYPE;
 
