@@ -52,10 +52,8 @@ export interface DsnWriter {
   write(request: DsnRequest): Dsn | undefined;
 }
 
-export { loadClassifier, ReplyClassifier, type Verdict } from "./bounce-class.ts";
-export { BounceRulesError } from "./bounce-rules.ts";
-export { type BounceKind, bounceClasses, bounceKinds, mailboxClasses } from "./bounce-taxonomy.ts";
-export { createDsnWriter, type DsnWriterOptions } from "./dsn-writer.ts";
+export { loadClassifier, ReplyClassifier } from "./bounce-class.ts";
+export { createDsnWriter } from "./dsn-writer.ts";
 export { formatEvent } from "./event-format.ts";
-export { EventLog, type EventLogOptions } from "./event-log.ts";
+export { EventLog } from "./event-log.ts";
 export { actionOnSuccess, isDsnDue } from "./notify.ts";

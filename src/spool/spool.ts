@@ -10,9 +10,9 @@ import type { Instant, Millis } from "../core/time.ts";
 // The port's one error, its implementation on LMDB, and what the tools do to a spool that nobody has open.
 export { type ContentReader, openContentReader } from "./content-reader.ts";
 export { DamagedRecordError } from "./damaged-record.ts";
-export { type ExportOptions, type ExportResult, exportSpool } from "./export.ts";
-export { type ImportOptions, type ImportResult, importSpool } from "./import.ts";
-export { type CheckOptions, checkSpool, type SpoolCheckResult, type SpoolProblem } from "./integrity.ts";
+export { type ExportResult, exportSpool } from "./export.ts";
+export { type ImportResult, importSpool } from "./import.ts";
+export { checkSpool, type SpoolCheckResult } from "./integrity.ts";
 export { LmdbSpool, type LmdbSpoolOptions, openLmdbSpool } from "./lmdb-spool.ts";
 export { SpoolInUseError } from "./spool-lock.ts";
 
