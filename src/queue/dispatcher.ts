@@ -577,8 +577,9 @@ export class Dispatcher implements LaneOwner {
     if (site === undefined || this.#routes.restOf(routeKey) !== undefined) return;
     const because = describeFault(fault);
     const { until } = this.#routes.rest(routeKey, because);
-    this.#ports.log.warn({ ...lane.name, until: rfc3339(until), because }, "exchangers not reachable: they rest");
-    this.#note("suspension", lane, { reason: because, until });
+    const about = { ...lane.name, exchangers: routeKey, until: rfc3339(until), because };
+    this.#ports.log.warn(about, "exchangers not reachable: they rest");
+    this.#note("suspension", lane, { reason: `exchangers ${routeKey}: ${because}`, until });
     for (const queue of site.queues()) {
       if (queue.route?.key !== routeKey) continue;
       site.remove(queue);
@@ -589,7 +590,9 @@ export class Dispatcher implements LaneOwner {
   }
 
   reachedRoute(lane: Lane, routeKey: string): void {
-    if (this.#routes.reached(routeKey)) this.resumed(lane);
+    if (!this.#routes.reached(routeKey)) return;
+    this.#ports.log.info({ ...lane.name, exchangers: routeKey }, "exchangers reached again");
+    this.#note("resumption", lane, { reason: `exchangers ${routeKey}` });
   }
 
   isReachedRoute(routeKey: string): boolean {

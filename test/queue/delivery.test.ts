@@ -135,7 +135,7 @@ test("a session whose mail was taken for some recipients only has carried someth
   t.same(world.events("suspension"), []);
 });
 
-test("failure to connect charges one attempt and rests the lane, and other domains go on", async (t) => {
+test("failure to connect charges one attempt and rests the exchangers, and other domains go on", async (t) => {
   const world = new QueueWorld({ hosts: { "mx.b.example": { connect: "refuse" } } });
   const ids = await world.acceptAll([{}, {}, {}, { to: "x@c.example" }]);
   await world.advance(secondMs);
@@ -147,6 +147,11 @@ test("failure to connect charges one attempt and rests the lane, and other domai
   world.host("mx.b.example").connect = "open";
   await world.advance(5 * secondMs);
   t.equal(world.sentIds("mx.b.example").length, 2, "those that were not charged go with the end of the rest");
+  t.match(
+    world.events("suspension", "resumption").map(({ reason }) => reason),
+    [/^exchangers 10 mx\.b\.example: connect: /, /^exchangers 10 mx\.b\.example$/],
+    "the log says who rested",
+  );
   await world.advance(11 * minuteMs);
   t.ok(world.isEmpty);
 });
