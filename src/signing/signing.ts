@@ -5,7 +5,6 @@ import type { Instant } from "../core/time.ts";
 
 export { windowBytes } from "./canonicalization.ts";
 export { signContent } from "./dkim-signature.ts";
-export { inlineSigner } from "./inline-signer.ts";
 export {
   type DomainKeys,
   domainKeys,

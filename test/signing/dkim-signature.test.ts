@@ -7,9 +7,9 @@ import { test } from "tap";
 import { relaxedField, windowBytes } from "../../src/signing/canonicalization.ts";
 import { selectFields, signContent, unsignedField } from "../../src/signing/dkim-signature.ts";
 import { scanFields } from "../../src/signing/header-fields.ts";
-import { inlineSigner } from "../../src/signing/inline-signer.ts";
 import { type DomainKeys, domainKeys, keysFor } from "../../src/signing/key-store.ts";
 import { keyRecord } from "../../src/signing/keygen.ts";
+import { inlineSigner } from "../support/inline-signer.ts";
 
 const rsa = generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey;
 const ed25519 = generateKeyPairSync("ed25519").privateKey;

@@ -8,11 +8,12 @@ import { type Test, test } from "tap";
 import { QueueIds } from "../../src/core/ids.ts";
 import { SigningThreads } from "../../src/platform/signing-threads.ts";
 import { SystemClock } from "../../src/platform/system-clock.ts";
-import { domainKeys, inlineSigner, type KeySet, type SignRequest } from "../../src/signing/signing.ts";
+import { domainKeys, type KeySet, type SignRequest } from "../../src/signing/signing.ts";
 import { openEnvironmentForReading } from "../../src/spool/environment.ts";
 import { openLmdbSpool } from "../../src/spool/lmdb-spool.ts";
 import { DamagedRecordError, type SpoolOperation } from "../../src/spool/spool.ts";
 import { silentLog } from "../../src/telemetry/log.ts";
+import { inlineSigner } from "../support/inline-signer.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
 
 const privateKey = generateKeyPairSync("ed25519").privateKey;

@@ -1,10 +1,7 @@
-// A signer without threads, for the simulation and for tests: same octets as the threads make.
+// A signer without threads, for tests: same octets as the threads make.
 
-import type { QueueId } from "../core/ids.ts";
-import { windowBytes } from "./canonicalization.ts";
-import { signContent } from "./dkim-signature.ts";
-import { type KeySet, keysFor } from "./key-store.ts";
-import type { Signer } from "./signing.ts";
+import type { QueueId } from "../../src/core/ids.ts";
+import { type KeySet, keysFor, type Signer, signContent, windowBytes } from "../../src/signing/signing.ts";
 
 /** Signs within the call. `readContent` gives nothing when there is no such message. */
 export function inlineSigner(keySet: KeySet, readContent: (queueId: QueueId) => Iterable<Buffer>): Signer {
