@@ -527,7 +527,7 @@ function openSessions(group: Group): number {
 
 /** Ready work that a lane holds at most: enough to keep its connections busy while signatures are made. */
 function readyMax(limits: EffectiveLimits, streamClass: "realtime" | "batch"): number {
-  const batch = Math.min(256, Math.max(8, 4 * limits.connectionsMax));
+  const batch = Math.min(256, Math.max(2, 2 * limits.connectionsMax));
   return streamClass === "batch" ? batch : batch + Math.max(4, limits.connectionsMax);
 }
 
