@@ -18,6 +18,8 @@ import { type Log, makeLog } from "./telemetry/log.ts";
 import { mergeMetrics, metricsContentType } from "./telemetry/metrics.ts";
 
 const shardsAutoMax = 16;
+/** What V8 may take for new objects in a shard. Its own choice takes 65 MiB more, and is not measurably faster. */
+const youngGenerationMiB = 32;
 /** A shard that does not answer an operator within this time is too busy to be called well. */
 const answerTimeoutMs = 10_000;
 /** Beyond the config's drain time, for what follows it. */
@@ -183,6 +185,7 @@ class Server implements AdminBackend {
     const worker = new Worker(new URL("./shard.ts", import.meta.url), {
       workerData: data,
       name: `shard ${data.shard}`,
+      resourceLimits: { maxYoungGenerationSizeMb: youngGenerationMiB },
     });
     const link = new ShardLink(worker);
     this.#shards.push(link);
