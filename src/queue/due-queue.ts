@@ -47,6 +47,11 @@ export class DueQueue {
     this.#onDisk = onDisk;
   }
 
+  /** Places that are known here: at least as many does the queue hold. */
+  get known(): number {
+    return this.#known.size;
+  }
+
   get claimed(): number {
     return this.#known.size - this.#window.size;
   }

@@ -54,8 +54,9 @@ export function summarizeQueue(queue: Waiting, dispatcher: Dispatcher, now: Inst
     stream: queue.name.stream,
     domain: queue.name.domain,
     site: queue.plan?.site,
-    entries: queue.entries,
-    recipients: queue.recipients,
+    // Just after a start what lies on the disk is not counted yet.
+    entries: Math.max(queue.entries, queue.due.known),
+    recipients: Math.max(queue.recipients, queue.due.known),
     held: holds.ofQueue(queue.name) !== undefined,
     oldestDueAt: head,
     nextDueAt: head !== undefined && head > now ? head : undefined,

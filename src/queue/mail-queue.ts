@@ -37,6 +37,9 @@ const idempotencyMs: Millis = 48 * hourMs;
 const freshMax = 5_000;
 /** Queues looked at in one go while the spool is opened. */
 const openAtOnceMax = 100;
+/** How long after the start what the queues hold is counted, and how often meanwhile a stop is looked for. */
+const countAfterMs: Millis = 2_000;
+const countLookMs: Millis = 100;
 /** Entries counted in one go. */
 const countAtOnceMax = 1_000;
 
@@ -224,7 +227,7 @@ export class MailQueue implements Intake, Operations {
     for (const queue of this.#queues.values()) {
       if (filter.stream !== undefined && queue.name.stream !== filter.stream) continue;
       if (filter.domain !== undefined && queue.name.domain !== filter.domain) continue;
-      if (queue.entries === 0 && queue.due.claimed === 0) continue;
+      if (queue.entries === 0 && queue.due.known === 0) continue;
       summaries.push(summarizeQueue(queue, this.#dispatcher, this.#ports.clock.now(), this.#holds));
     }
     return summaries;
@@ -293,8 +296,10 @@ export class MailQueue implements Intake, Operations {
   async #open(found: readonly Waiting[]): Promise<void> {
     for (let start = 0; start < found.length && !this.#stopping; start += openAtOnceMax) {
       for (const queue of found.slice(start, start + openAtOnceMax)) this.#dispatcher.schedule(queue);
-      await this.#yield();
+      await this.#pause(0);
     }
+    // Mail first: counting is for people, and reads every place of every queue.
+    for (let waited = 0; waited < countAfterMs && !this.#stopping; waited += countLookMs) await this.#pause(countLookMs);
     let counted = 0;
     for (const queue of found) {
       if (this.#stopping) return;
@@ -306,13 +311,13 @@ export class MailQueue implements Intake, Operations {
       counted += queue.entries;
       if (counted < countAtOnceMax) continue;
       counted = 0;
-      await this.#yield();
+      await this.#pause(0);
     }
   }
 
   /** Lets other events have their turn. */
-  #yield(): Promise<void> {
-    return new Promise((resolve) => this.#ports.clock.after(0, resolve));
+  #pause(ms: Millis): Promise<void> {
+    return new Promise((resolve) => this.#ports.clock.after(ms, resolve));
   }
 
   #load(position: QueuePosition): Loaded | undefined {
