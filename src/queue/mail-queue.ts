@@ -299,7 +299,8 @@ export class MailQueue implements Intake, Operations {
       await this.#pause(0);
     }
     // Mail first: counting is for people, and reads every place of every queue.
-    for (let waited = 0; waited < countAfterMs && !this.#stopping; waited += countLookMs) await this.#pause(countLookMs);
+    for (let waited = 0; waited < countAfterMs && !this.#stopping; waited += countLookMs)
+      await this.#pause(countLookMs);
     let counted = 0;
     for (const queue of found) {
       if (this.#stopping) return;
