@@ -93,6 +93,7 @@ export async function runRestart({ scenario, folder, template, onProgress }: Res
     deliveredPerSecond: (wanted - before) / drainSeconds,
     memory: {
       serverPrivateMiBAtFirst: atFirst.anonymousMiB,
+      serverFileMiBAtFirst: atFirst.fileMiB,
       serverPrivateMiBMax: privateMax,
       serverFileMiBMax: fileMax,
     },

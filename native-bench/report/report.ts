@@ -130,6 +130,7 @@ export interface RestartReport {
   readonly deliveredPerSecond: number;
   readonly memory: {
     readonly serverPrivateMiBAtFirst: number;
+    readonly serverFileMiBAtFirst: number;
     readonly serverPrivateMiBMax: number;
     readonly serverFileMiBMax: number;
   };

@@ -172,7 +172,10 @@ function restartLines(restart: RestartReport): string[] {
       "private MiB at first, at most",
       `${restart.memory.serverPrivateMiBAtFirst.toFixed(0)}, ${restart.memory.serverPrivateMiBMax.toFixed(0)}`,
     ],
-    ["mapped file pages, at most", `${restart.memory.serverFileMiBMax.toFixed(0)} MiB`],
+    [
+      "mapped file MiB at first, at most",
+      `${restart.memory.serverFileMiBAtFirst.toFixed(0)}, ${restart.memory.serverFileMiBMax.toFixed(0)}`,
+    ],
     ["lost, twice, out of order", `${restart.lost}, ${restart.duplicates}, ${restart.outOfOrder}`],
   ]);
 }
