@@ -13,6 +13,19 @@ export interface AdminAnswer {
   readonly body: unknown;
 }
 
+/** Where the admin API is, and what to show there. */
+export interface AdminPlace {
+  readonly base: URL;
+  readonly token: string | undefined;
+  readonly tokenEnv: string;
+}
+
+/** `signal` ends the call early; without `limitMs` the answer may take a minute. */
+export interface AdminPatience {
+  readonly signal?: AbortSignal;
+  readonly limitMs?: number;
+}
+
 /** Rejects with CommandFailure when the server cannot be reached or refuses. 404 and 422 are answers. */
 export async function callAdmin(
   options: AdminOptions,
@@ -20,14 +33,54 @@ export async function callAdmin(
   path: string,
   body?: unknown,
 ): Promise<AdminAnswer> {
-  const { base, token, tokenEnv } = await locateAdmin(options);
+  return answerOf(await locateAdmin(options), method, path, body, {});
+}
+
+/** As `callAdmin`, for a verb that asks again and again: the config is read once. */
+export function lookAt(place: AdminPlace, path: string, patience: AdminPatience): Promise<AdminAnswer> {
+  return answerOf(place, "GET", path, undefined, patience);
+}
+
+/** The Prometheus text. Rejects as `callAdmin` does. */
+export async function readMetrics(place: AdminPlace, patience: AdminPatience): Promise<string> {
+  const response = await reach(place, "GET", "/metrics", undefined, patience);
+  if (!response.ok) throw refusalOf(response, await readJson(response, place.base), place);
+  try {
+    return await response.text();
+  } catch (cause) {
+    throw noAnswer(place, cause);
+  }
+}
+
+async function answerOf(
+  place: AdminPlace,
+  method: "GET" | "POST",
+  path: string,
+  body: unknown,
+  patience: AdminPatience,
+): Promise<AdminAnswer> {
+  const response = await reach(place, method, path, body, patience);
+  const answer = await readJson(response, place.base);
+  if (response.ok || response.status === 404 || response.status === 422)
+    return { status: response.status, body: answer };
+  throw refusalOf(response, answer, place);
+}
+
+async function reach(
+  place: AdminPlace,
+  method: "GET" | "POST",
+  path: string,
+  body: unknown,
+  { signal, limitMs = timeoutMs }: AdminPatience,
+): Promise<Response> {
+  const { base, token, tokenEnv } = place;
   // The library would show it in its error.
   if (token !== undefined && !/^[!-~]+$/.test(token)) {
     throw new CommandFailure(`the variable ${tokenEnv} holds no token: it is empty, or has blanks or a line end in it`);
   }
-  let response: Response;
+  const limit = AbortSignal.timeout(limitMs);
   try {
-    response = await fetch(new URL(path, base), {
+    return await fetch(new URL(path, base), {
       method,
       headers: {
         ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
@@ -35,24 +88,28 @@ export async function callAdmin(
       },
       body: body === undefined ? null : JSON.stringify(body),
       redirect: "error",
-      signal: AbortSignal.timeout(timeoutMs),
+      signal: signal === undefined ? limit : AbortSignal.any([limit, signal]),
     });
   } catch (cause) {
-    throw new CommandFailure(
-      `no answer from the admin API at ${base.origin} (${reasonOf(cause)}): is the server running, and is this its config?`,
-      { cause },
-    );
+    throw noAnswer(place, cause);
   }
-  const answer = await readJson(response, base);
-  if (response.ok || response.status === 404 || response.status === 422)
-    return { status: response.status, body: answer };
+}
+
+function noAnswer({ base }: AdminPlace, cause: unknown): CommandFailure {
+  return new CommandFailure(
+    `no answer from the admin API at ${base.origin} (${reasonOf(cause)}): is the server running, and is this its config?`,
+    { cause },
+  );
+}
+
+function refusalOf(response: Response, answer: unknown, { base, tokenEnv }: AdminPlace): CommandFailure {
   if (response.status === 401) {
-    throw new CommandFailure(
+    return new CommandFailure(
       `the admin API at ${base.origin} wants a token: put the right one into the variable ${tokenEnv}`,
     );
   }
   const said = (answer as { error?: string } | undefined)?.error ?? response.statusText;
-  throw new CommandFailure(`the admin API at ${base.origin} refused (${response.status}): ${said}`);
+  return new CommandFailure(`the admin API at ${base.origin} refused (${response.status}): ${said}`);
 }
 
 /** The text of a 404 or another refusal. */
@@ -60,7 +117,7 @@ export function errorOf(answer: AdminAnswer): string {
   return (answer.body as { error?: string } | undefined)?.error ?? `the server answered ${answer.status}`;
 }
 
-async function locateAdmin(options: AdminOptions): Promise<{ base: URL; token: string | undefined; tokenEnv: string }> {
+export async function locateAdmin(options: AdminOptions): Promise<AdminPlace> {
   if (options.admin !== undefined) {
     if (!URL.canParse(options.admin) || !/^https?:/.test(options.admin)) {
       throw new UsageFailure(`--admin ${options.admin} is not a URL such as http://127.0.0.1:8080`);

@@ -13,6 +13,7 @@ import { reloadCommand } from "./reload-command.ts";
 import { sendCommand } from "./send-command.ts";
 import { serveCommand } from "./serve-command.ts";
 import { spoolCommand } from "./spool-command.ts";
+import { topCommand } from "./top-command.ts";
 import { userCommand } from "./user-command.ts";
 
 export function buildProgram(): Command {
@@ -25,6 +26,7 @@ export function buildProgram(): Command {
     serveCommand(),
     checkCommand(),
     sendCommand(),
+    topCommand(),
     queueCommand(),
     explainCommand(),
     laneCommand(),

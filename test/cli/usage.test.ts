@@ -59,7 +59,7 @@ test("every verb has help with examples, and --json where it prints data", async
     t.equal(help.includes("--json"), verb !== "serve", `${verb} and --json`);
   };
   for (const verb of buildProgram().commands) look(verb, [verb.name()]);
-  t.equal(seen.length, 18);
+  t.equal(seen.length, 19);
   const help = await runCli(["queue", "list", "--help"]);
   t.equal(help.status, 0);
   t.match(help.out, /^Usage: postern queue list \[options\]\n/);
