@@ -88,7 +88,7 @@ function drawTable({ heads, rows, total, none }: Table, rowsMax: number): string
 function throughputLine({ throughput, overSeconds }: Figures): string {
   if (throughput === null || overSeconds === null) return "rates are known at the second look";
   const { accepted, delivered, deferred, failed } = throughput;
-  return `accepted ${formatPerSecond(accepted)} messages/s, recipients: delivered ${formatPerSecond(delivered)}/s, deferred ${formatPerSecond(deferred)}/s, failed ${formatPerSecond(failed)}/s  (over ${overSeconds.toFixed(1)} s)`;
+  return `messages/s: ${formatPerSecond(accepted)} accepted; recipients/s: ${formatPerSecond(delivered)} delivered, ${formatPerSecond(deferred)} deferred, ${formatPerSecond(failed)} failed (over ${overSeconds.toFixed(1)} s)`;
 }
 
 function streamTable({ streams }: Figures): Table {
@@ -207,7 +207,9 @@ export class Screen {
     const { columns, rows, writableNeedDrain } = this.#terminal;
     if (this.#draw === undefined || writableNeedDrain === true) return;
     const lines = this.#draw({ columns: columns || usualSize.columns, rows: rows || usualSize.rows });
-    // From the first line on, each cleared to its end, and then what is below: nothing flickers.
-    this.#terminal.write(`\x1b[H${lines.map((line) => `${line}\x1b[K`).join("\r\n")}\x1b[J`);
+    // Each row is cleared before it is written, and with the last one all below: nothing flickers, and a sign in the last
+    // column stays.
+    const frame = lines.map((line, i) => `${i < lines.length - 1 ? "\x1b[K" : "\x1b[J"}${line}`).join("\r\n");
+    this.#terminal.write(`\x1b[H${frame}`);
   }
 }

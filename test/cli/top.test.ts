@@ -6,10 +6,12 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { Registry } from "prom-client";
 import { type Test, test } from "tap";
 import { type Figures, figuresOf, type Look, parseSamples, quantileOf } from "../../src/cli/top-figures.ts";
 import { drawLook, printable, printableJson, Screen, shareOut } from "../../src/cli/top-screen.ts";
 import type { LaneSummary, QueueSummary } from "../../src/queue/queue.ts";
+import { type Metrics, makeMetrics, mergeMetrics } from "../../src/telemetry/metrics.ts";
 import { runCli } from "./run-cli.ts";
 
 const cliFile = fileURLToPath(new URL("../../src/cli/cli.ts", import.meta.url));
@@ -157,6 +159,28 @@ test("rates are the differences of counters, and quantiles those of the histogra
   t.same([alone.overSeconds, alone.throughput, alone.streams[0]?.p50Seconds], [null, null, null]);
 });
 
+test("the instruments of two shards are understood as the server writes them", async (t) => {
+  const count = async (use: (metrics: Metrics) => void) => {
+    const registries = [new Registry(), new Registry()];
+    for (const registry of registries) use(makeMetrics(registry));
+    return parseSamples(await mergeMetrics(await Promise.all(registries.map((one) => one.getMetricsAsJSON()))));
+  };
+  const idle = { at: 0, lanes: [], queues: [], queuesTotal: 0 };
+  const after = await count((metrics) => {
+    metrics.ingestMessage("news", 100);
+    metrics.queueRecipients("news", "held", 3);
+    metrics.deliveryAttempt("google", "a1", "delivered");
+    metrics.acceptToDelivery("news", 0.2);
+    metrics.deliveryAttempt("google", "a1", "unknown");
+    metrics.deliveryAttempt("google", "a1", "permanent");
+    metrics.bounce("bad-mailbox");
+  });
+  const before = { ...idle, steadyMs: 0, samples: await count(() => undefined) };
+  const { throughput, streams } = figuresOf({ ...idle, steadyMs: 1_000, samples: after }, before);
+  t.same(throughput, { accepted: 2, delivered: 2, deferred: 2, failed: 2 });
+  t.match(streams, [{ stream: "news", waiting: { held: 6 }, accepted: 2, delivered: 2, p50Seconds: 0.175 }]);
+});
+
 test("a server that was started again counts from zero: no rate is negative", async (t) => {
   const before = lookAt({ accepted: 5_000, delivered: 4_000, delays: [4_000, 4_000] }, 0);
   const after = lookAt({ accepted: 30, delivered: 20, delays: [20, 20] }, 1_000);
@@ -254,7 +278,7 @@ test("the terminal is given back as it was, and drawn anew when its size changes
   screen.close();
   t.equal(written, "", "what was not taken is not given back");
   screen.show(({ columns, rows }) => [`${columns}x${rows}`, "b"]);
-  t.equal(written, "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[H20x5\x1b[K\r\nb\x1b[K\x1b[J");
+  t.equal(written, "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[H\x1b[K20x5\r\n\x1b[Jb");
   written = "";
   Object.assign(terminal, { columns: 0, rows: 9 });
   for (const resized of resizes) resized();
@@ -286,7 +310,10 @@ test("without a terminal each look is one block; with --json one object a line",
   const blocks = plain.out.split(/^postern top /m).slice(1);
   t.equal(blocks.length, 2);
   t.match(blocks[0], "rates are known at the second look");
-  t.match(blocks[1], /accepted \d+(\.\d)? messages\/s, recipients: delivered \d/);
+  t.match(
+    blocks[1],
+    /messages\/s: \d+(\.\d)? accepted; recipients\/s: \d+(\.\d)? delivered, 0 deferred, 0 failed \(over \d\.\d s\)/,
+  );
   t.match(blocks[1], /STREAM +WAITING +READY +DUE +HELD .*\nnews +7 +5 +2 +0 +/);
   t.match(blocks[1], /a1 +google +4 +2\+3\+1\/20 +for (10m|9m5\ds): 421 4\.7\.28 \\u\{1b\}\[2Jslow \\u\{9b\}down\n/);
   t.match(blocks[1], /news +a\.test +google +7 +1 +a\\u\{d\}\\u\{a\}b\n/);
