@@ -71,6 +71,7 @@ export class Engine {
   readonly #loopDelay = monitorEventLoopDelay({ resolution: loopLookMs });
   readonly #overload: OverloadWatch;
   readonly #current: CurrentParts;
+  #depthSeen: ReturnType<Operations["depth"]> = [];
   #stopping = false;
 
   /** Opens everything, in the order in which it depends on each other. Throws with a message for the operator. */
@@ -224,7 +225,10 @@ export class Engine {
   async metrics(): Promise<MetricsJson> {
     const usage = this.#spool.usage();
     this.#metrics.spoolFigures(usage);
-    for (const { stream, state, recipients } of this.#queue.depth())
+    // A state that the last look found and this one does not is empty now; the gauge would keep its old value.
+    for (const { stream, state } of this.#depthSeen) this.#metrics.queueRecipients(stream, state, 0);
+    this.#depthSeen = this.#queue.depth();
+    for (const { stream, state, recipients } of this.#depthSeen)
       this.#metrics.queueRecipients(stream, state, recipients);
     this.#metrics.queueOldestSeconds(this.#queue.oldestAgeMs / 1000);
     // The histogram holds the time from look to look, the interval itself included.
