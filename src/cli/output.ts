@@ -1,6 +1,9 @@
 // How verbs speak: results on standard output, one line on standard error when something failed.
 
-/** The verb failed or was refused. The message says why and, where it can, what to do; exit status 1. */
+/**
+ * The verb failed or was refused. The message says why and, where it can, what to do; exit status 1. An empty message:
+ * all was said already.
+ */
 export class CommandFailure extends Error {}
 
 /** The arguments contradict each other in a way that commander cannot see; exit status 2. */

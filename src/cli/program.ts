@@ -70,7 +70,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
       return 2;
     }
     if (error instanceof CommandFailure) {
-      note(`postern: ${error.message}`);
+      if (error.message !== "") note(`postern: ${error.message}`);
       return 1;
     }
     throw error;
