@@ -133,8 +133,9 @@ export class MailQueue implements Intake, Operations {
   /** Stops delivery after the transactions under way, and writes what is known about them. Idempotent. */
   async stop(): Promise<void> {
     this.#stopping = true;
+    const stopped = this.#dispatcher.stop();
     await this.#opened;
-    await this.#dispatcher.stop();
+    await stopped;
     if (this.#failed === undefined) await this.#settlements.idle();
     await this.#outbox.close();
   }
@@ -164,7 +165,8 @@ export class MailQueue implements Intake, Operations {
     const pressure = this.pressure();
     if (pressure.kind === "refuse") return { kind: "refused", text: pressure.text };
     if (submission.idempotencyKey === undefined) return this.#accept(submission, undefined);
-    const key = `${submission.user ?? ""} ${submission.idempotencyKey}`;
+    // A blank in a user's name must not move it into the key.
+    const key = `${encodeURIComponent(submission.user ?? "")} ${submission.idempotencyKey}`;
     // The same key may come twice at one moment: the second waits for what becomes of the first, and a third for both.
     for (let first = this.#keysInFlight.get(key); first !== undefined; first = this.#keysInFlight.get(key)) {
       await first.catch(() => undefined);

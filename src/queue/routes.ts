@@ -24,6 +24,8 @@ interface Known {
 const reachedMs: Millis = 600_000;
 /** What nothing happened to for this long is forgotten; longer than any rest. */
 const forgetMs: Millis = 1_800_000;
+/** Sets remembered at most; beyond it the one that is known longest is forgotten, and may be knocked at once too often. */
+const knownMax = 100_000;
 
 export class Routes {
   readonly #clock: Clock;
@@ -85,6 +87,8 @@ export class Routes {
   #of(key: string): Known {
     let known = this.#known.get(key);
     if (known === undefined) {
+      const [oldest] = this.#known.size >= knownMax ? this.#known.keys() : [];
+      if (oldest !== undefined) this.#known.delete(oldest);
       known = { failures: 0, rest: undefined, reachedAtMs: undefined, touchedAtMs: 0 };
       this.#known.set(key, known);
     }

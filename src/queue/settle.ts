@@ -40,18 +40,14 @@ export function settle(input: SettleInput, random: Random): Settlement {
   const { message, entry, pending, outcomes, now, stream, policy } = input;
   assert(pending.length === outcomes.length, "each pending recipient has one outcome");
   const attempts = entry.attempts + 1;
+  // Most mail is delivered at the first attempt, and needs no further due time.
+  const retries = outcomes.some(({ kind }) => kind === "transient" || kind === "unknown");
   const unknown = policy.unknownOutcome === "retry" && outcomes.some((outcome) => outcome.kind === "unknown");
   // Recipients of an entry share the due time: the one that must wait longest decides.
-  const dueAt = nextDueAt(
-    {
-      now,
-      attempts,
-      retryMs: stream.retryMs,
-      expiresAt: message.expiresAt,
-      waitMinMs: unknown ? policy.unknownRetryMinMs : 0,
-    },
-    random,
-  );
+  const waitMinMs = unknown ? policy.unknownRetryMinMs : 0;
+  const dueAt = retries
+    ? nextDueAt({ now, attempts, retryMs: stream.retryMs, expiresAt: message.expiresAt, waitMinMs }, random)
+    : undefined;
 
   const recipients = entry.recipients.slice();
   const finished: number[] = [];

@@ -275,6 +275,7 @@ test("explain says what a recipient waits for in each state", async (t) => {
         domain: "b.example",
         site: "mx.b.example",
         attempts: 1,
+        history: [{ result: /transient: 450 4.2.1 not now/ }],
         recipients: [
           { state: "pending", detail: /transient at 2026.*: 450 4.2.1 not now/ },
           { state: "failed", detail: /permanent at .*: 550 5.1.1 no such user/ },

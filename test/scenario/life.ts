@@ -10,6 +10,7 @@ import { createInterface } from "node:readline";
 import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { Test } from "tap";
+import { readStart } from "./start-lines.ts";
 
 const cliFile = fileURLToPath(new URL("../../src/cli/cli.ts", import.meta.url));
 const startTimeoutMs = 20_000;
@@ -73,28 +74,13 @@ ${settings}
       process.off("exit", kill);
       return status as number | null;
     });
-    let log = "";
-    let smtp = "";
-    let admin = "";
-    const limit = setTimeout(kill, startTimeoutMs);
-    const lines = createInterface({ input: child.stderr });
-    await new Promise<void>((resolve) => {
-      lines.on("line", (line) => {
-        log += `${line}\n`;
-        const entry = line.startsWith("{") ? JSON.parse(line) : {};
-        smtp = entry.listening?.[0] ?? smtp;
-        admin = entry.admin ?? admin;
-        if (admin !== "") resolve();
-      });
-      lines.on("close", resolve);
-    });
-    clearTimeout(limit);
-    if (admin === "") throw new Error(`the server did not start: ${log}`);
+    const { smtpPort, admin, log } = await readStart(child, startTimeoutMs);
+    if (admin === "") throw new Error(`the server did not start: ${log()}`);
     return {
       process: child,
-      smtpPort: Number(smtp.slice(smtp.lastIndexOf(":") + 1)),
+      smtpPort,
       admin,
-      log: () => log,
+      log,
       ended,
       async end(signal) {
         const startedAt = performance.now();

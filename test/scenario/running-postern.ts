@@ -5,8 +5,8 @@ import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { readStart } from "./start-lines.ts";
 
 const cliFile = fileURLToPath(new URL("../../src/cli/cli.ts", import.meta.url));
 const startTimeoutMs = 20_000;
@@ -42,32 +42,17 @@ export async function startPostern(
   };
   process.once("exit", onExit);
   const ended = once(child, "exit");
-  const limit = setTimeout(() => child.kill("SIGKILL"), startTimeoutMs);
-  let log = "";
-  let smtp = "";
-  let admin = "";
-  const lines = createInterface({ input: child.stderr });
-  await new Promise<void>((resolve) => {
-    lines.on("line", (line) => {
-      log += `${line}\n`;
-      const entry = line.startsWith("{") ? JSON.parse(line) : {};
-      smtp = entry.listening?.[0] ?? smtp;
-      admin = entry.admin ?? admin;
-      if (admin !== "") resolve();
-    });
-    lines.on("close", resolve);
-  });
-  clearTimeout(limit);
+  const { smtpPort, admin, log } = await readStart(child, startTimeoutMs);
   if (admin === "") {
     rmSync(folder, { recursive: true, force: true });
-    throw new Error(`Postern did not start: ${log}`);
+    throw new Error(`Postern did not start: ${log()}`);
   }
   return {
     folder,
-    smtpPort: Number(smtp.slice(smtp.lastIndexOf(":") + 1)),
+    smtpPort,
     admin: `http://${admin}`,
     pid: child.pid ?? 0,
-    log: () => log,
+    log,
     stop: async () => {
       await end(child, ended);
       process.off("exit", onExit);
