@@ -29,7 +29,7 @@ import { type ConfiguredPlanResolver, makePlanResolver, type ResolveConfig } fro
 import { loadKeySet } from "./signing/signing.ts";
 import { openLmdbSpool, type Spool } from "./spool/spool.ts";
 import type { Log } from "./telemetry/log.ts";
-import { type Metrics, type MetricsJson, makeMetrics } from "./telemetry/metrics.ts";
+import { type Metrics, type MetricsJson, makeMetrics, readMetrics } from "./telemetry/metrics.ts";
 
 /** For transactions that were broken off at the end of the drain time to be written down. */
 const breakOffMs = 5_000;
@@ -222,7 +222,8 @@ export class Engine {
     return pressure.kind === "ok" ? { ready: true, reasons: [] } : { ready: false, reasons: [pressure.text] };
   }
 
-  async metrics(): Promise<MetricsJson> {
+  /** Metrics of these names; none: all. */
+  async metrics(names: readonly string[]): Promise<MetricsJson> {
     const usage = this.#spool.usage();
     this.#metrics.spoolFigures(usage);
     // A state that the last look found and this one does not is empty now; the gauge would keep its old value.
@@ -234,7 +235,7 @@ export class Engine {
     // The histogram holds the time from look to look, the interval itself included.
     this.#metrics.eventLoopLag(Math.max(0, this.#loopDelay.max / 1e9 - loopLookMs / 1000));
     this.#loopDelay.reset();
-    return this.#registry.getMetricsAsJSON();
+    return readMetrics(this.#registry, names);
   }
 
   /** Swaps a new config in, whole. Throws when a part of it cannot be had; the old one then stays in use. */

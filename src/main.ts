@@ -15,7 +15,7 @@ import type { MessageExplanation } from "./queue/queue.ts";
 import { type FromShard, type ShardCalls, type ShardData, ShardLink } from "./shard-calls.ts";
 import type { Selection } from "./spool/spool.ts";
 import { type Log, makeLog } from "./telemetry/log.ts";
-import { mergeMetrics, metricsContentType } from "./telemetry/metrics.ts";
+import { mergeMetrics, metricsContentType, readMetrics } from "./telemetry/metrics.ts";
 
 const shardsAutoMax = 16;
 /** What V8 may take for new objects in a shard. Its own choice takes 65 MiB more, and is not measurably faster. */
@@ -131,9 +131,9 @@ class Server implements AdminBackend {
     return (await this.#shards[0]?.call("holds", [], answerTimeoutMs)) ?? [];
   }
 
-  async metrics() {
-    const shards = await this.#all("metrics", []);
-    const text = await mergeMetrics([...shards, await this.#registry.getMetricsAsJSON()]);
+  async metrics(names: readonly string[]) {
+    const shards = await this.#all("metrics", [names]);
+    const text = await mergeMetrics([...shards, await readMetrics(this.#registry, names)]);
     return { contentType: metricsContentType, text };
   }
 

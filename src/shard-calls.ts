@@ -23,7 +23,7 @@ export interface ShardCalls {
   cancel(selection: Selection, by: string): ActionResult;
   retry(selection: Selection, by: string): ActionResult;
   holds(): HoldRecord[];
-  metrics(): MetricsJson;
+  metrics(names: readonly string[]): MetricsJson;
   health(): EngineHealth;
   reload(config: Config): void;
   stop(): void;

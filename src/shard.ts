@@ -36,7 +36,7 @@ async function call(engine: Engine, message: ToShard): Promise<unknown> {
     case "holds":
       return operations.holds();
     case "metrics":
-      return engine.metrics();
+      return engine.metrics(message.args[0]);
     case "health":
       return engine.health();
     case "reload":

@@ -14,8 +14,8 @@ export interface AdminBackend {
   explain(queueId: string): Promise<MessageExplanation | undefined>;
   act(action: OperatorAction, selection: Selection, reason: string, by: string): Promise<ActionResult>;
   holds(): Promise<HoldRecord[]>;
-  /** The Prometheus text of all shards and the main thread together. */
-  metrics(): Promise<{ readonly contentType: string; readonly text: string }>;
+  /** The Prometheus text of all shards and the main thread together: the metrics of these names, or all if none is named. */
+  metrics(names: readonly string[]): Promise<{ readonly contentType: string; readonly text: string }>;
   /** `ready` is false while starting, draining, refusing mail or after a failure; `reasons` says why in words. */
   health(): Promise<{ readonly live: boolean; readonly ready: boolean; readonly reasons: readonly string[] }>;
   /** Reads the config file again, whole, and swaps it in; on errors the old one stays. */

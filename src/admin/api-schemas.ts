@@ -140,6 +140,8 @@ export const liveness = answer({ live: { type: "boolean" } });
 export const readiness = answer({ ready: { type: "boolean" }, reasons: list(text) });
 
 export const queuesQuery = request({ stream: shortText, domain: shortText }, []);
+/** One name comes as a string, several as a list. */
+export const metricsQuery = request({ "name[]": { anyOf: [shortText, list(shortText)] } }, []);
 export const lanesQuery = request({ source: shortText, site: shortText }, []);
 export const domainParams = request({ domain: shortText });
 export const queueIdParams = request({ queueId: shortText });

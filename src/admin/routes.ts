@@ -42,10 +42,20 @@ function addHealthRoutes(app: FastifyInstance, backend: AdminBackend): void {
       return reply.code(ready ? 200 : 503).send({ ready, reasons });
     },
   );
-  app.get("/metrics", { schema: { tags: ["health"], summary: "Prometheus metrics" } }, async (_request, reply) => {
-    const { contentType, text } = await backend.metrics();
-    return reply.header("content-type", contentType).send(text);
-  });
+  app.get<{ Querystring: { "name[]"?: string | readonly string[] } }>(
+    "/metrics",
+    {
+      schema: {
+        tags: ["health"],
+        summary: "Prometheus metrics: all, or those named with name[]=NAME",
+        querystring: schemas.metricsQuery,
+      },
+    },
+    async ({ query }, reply) => {
+      const { contentType, text } = await backend.metrics([query["name[]"] ?? []].flat());
+      return reply.header("content-type", contentType).send(text);
+    },
+  );
 }
 
 function addQueueRoutes(app: FastifyInstance, backend: AdminBackend): void {

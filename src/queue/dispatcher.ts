@@ -13,7 +13,7 @@ import { describeFault, type Fault, type Outcome } from "../core/outcome.ts";
 import type { MxPlan } from "../core/plan.ts";
 import type { Instant, Millis, Timer } from "../core/time.ts";
 import type { ConnectionSpec, LaneConnection, LaneFeed, WorkResult } from "../delivery/delivery.ts";
-import { PoolRouter, WeightedPick } from "../routing/routing.ts";
+import { type OpenMembers, PoolRouter, WeightedPick } from "../routing/routing.ts";
 import { GovernorTable, limitsFor, suspensionMs } from "../shaping/shaping.ts";
 import { DamagedRecordError } from "../spool/spool.ts";
 import { outcomeWithoutSession } from "./blame.ts";
@@ -21,6 +21,7 @@ import { placeKey } from "./due-queue.ts";
 import type { EventWriter } from "./event-writer.ts";
 import type { Holds } from "./holds.ts";
 import { Lane, type LaneOwner } from "./lane.ts";
+import type { StreamClass } from "./lane-room.ts";
 import type { QueuePorts } from "./ports.ts";
 import { Routes } from "./routes.ts";
 import { pendingIndexes } from "./settle.ts";
@@ -66,7 +67,7 @@ export class Dispatcher implements LaneOwner {
   readonly #inFlight = new Map<string, QueuedWork>();
   readonly #touched = new Set<Lane>();
   #router: PoolRouter;
-  #turns: ReadonlyMap<"realtime" | "batch", WeightedPick<StreamName>>;
+  #turns: ReadonlyMap<StreamClass, WeightedPick<StreamName>>;
   #sweep: Timer | undefined;
   #stopping = false;
   #sessions = 0;
@@ -87,6 +88,8 @@ export class Dispatcher implements LaneOwner {
   reconfigure(config: Config): void {
     this.#router = new PoolRouter(config);
     this.#turns = turnsOf(config);
+    // Of all sites first: what a lane gives back is dealt out at once, and by the new pools.
+    for (const site of this.#sites.values()) site.open.clear();
     for (const site of this.#sites.values()) {
       site.limits = limitsFor(site.name, config.sites);
       for (const [source, lane] of site.lanes) {
@@ -332,20 +335,26 @@ export class Dispatcher implements LaneOwner {
       return;
     }
     const stream = this.#stream(streamName);
-    const source = this.#router.pick(stream.pool, (name) => this.#room(site, name, stream.class) > 0);
+    const source = this.#open(site, stream).next();
     assert(source !== undefined, "a lane of the stream's pool has room");
+    const lane = this.#lane(site, source);
+    assert(lane.room(stream.class) > 0, "a lane that is open has room");
     const position = queue.due.takeDue(now);
-    if (position !== undefined) this.#prepare(queue, position, this.#lane(site, source));
+    if (position !== undefined) this.#prepare(queue, position, lane);
   }
 
   #hasRoom(site: Site, streamName: StreamName): boolean {
-    const stream = this.#stream(streamName);
-    const members = this.#owner.config.pools.get(stream.pool)?.members ?? [];
-    return members.some(({ source }) => this.#room(site, source, stream.class) > 0);
+    return this.#open(site, this.#stream(streamName)).count > 0;
   }
 
-  #room(site: Site, source: SourceName, streamClass: "realtime" | "batch"): number {
-    return site.lanes.get(source)?.room(streamClass) ?? 1;
+  /** The sources of the stream's pool that have room at the site. */
+  #open(site: Site, { name, pool, class: streamClass }: StreamConfig): OpenMembers {
+    const known = site.open.get(name);
+    if (known !== undefined) return known.members;
+    const members = this.#router.open(pool);
+    for (const [source, lane] of site.lanes) members.set(source, lane.room(streamClass) > 0);
+    site.open.set(name, { streamClass, members });
+    return members;
   }
 
   #lane(site: Site, source: SourceName): Lane {
@@ -599,6 +608,14 @@ export class Dispatcher implements LaneOwner {
     return this.#routes.isReached(routeKey);
   }
 
+  roomChanged({ name }: Lane, streamClass: StreamClass, hasRoom: boolean): void {
+    const site = this.#sites.get(name.site);
+    if (site === undefined) return;
+    for (const open of site.open.values()) {
+      if (open.streamClass === streamClass) open.members.set(name.source, hasRoom);
+    }
+  }
+
   connectionsChanged(lane: Lane, change: 1 | -1): void {
     this.#ports.observer.deliveryConnections(lane.name.site, lane.name.source, lane.sessionCount);
     this.#sessions += change;
@@ -657,8 +674,8 @@ export class Dispatcher implements LaneOwner {
   }
 }
 
-function turnsOf(config: Config): ReadonlyMap<"realtime" | "batch", WeightedPick<StreamName>> {
-  const members = (streamClass: "realtime" | "batch") =>
+function turnsOf(config: Config): ReadonlyMap<StreamClass, WeightedPick<StreamName>> {
+  const members = (streamClass: StreamClass) =>
     [...config.streams.values()]
       .filter((stream) => stream.class === streamClass)
       .map((stream) => ({ item: stream.name, weight: stream.share }));

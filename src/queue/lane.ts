@@ -11,6 +11,7 @@ import type { Clock, Instant, Millis, Timer } from "../core/time.ts";
 import type { ConnectionSpec, LaneConnection, LaneFeed, Work, WorkResult } from "../delivery/delivery.ts";
 import { type EffectiveLimits, type GovernorTable, RateGovernor, suspensionMs } from "../shaping/shaping.ts";
 import { closingFault, endsSessionOnly, isClosing, scopeOf } from "./blame.ts";
+import { LaneRoom, type StreamClass } from "./lane-room.ts";
 import type { LaneSummary } from "./queue.ts";
 import type { QueuedWork } from "./work.ts";
 
@@ -55,6 +56,8 @@ export interface LaneOwner {
   /** Whether the route was reached of late, so that several connections may be opened at once. */
   isReachedRoute(routeKey: string): boolean;
   connectionsChanged(lane: Lane, change: 1 | -1): void;
+  /** Room for a class of streams began or ended; a new lane has room for all. */
+  roomChanged(lane: Lane, streamClass: StreamClass, hasRoom: boolean): void;
   /** The lane has nothing to do any more. */
   quiet(lane: Lane): void;
 }
@@ -91,8 +94,7 @@ export class Lane {
   readonly #rate: RateGovernor;
   readonly #connectionRate: RateGovernor;
   #limits: EffectiveLimits;
-  #ready = 0;
-  #preparing = 0;
+  readonly #room: LaneRoom;
   #sessions = 0;
   #ceiling: { readonly max: number; readonly untilMs: Millis } | undefined;
   #suspension: { readonly untilMs: Millis; readonly until: Instant; readonly because: string } | undefined;
@@ -110,10 +112,12 @@ export class Lane {
     this.#owner = owner;
     this.#rate = new RateGovernor(table, limits.rate);
     this.#connectionRate = new RateGovernor(table, limits.connectionRate);
+    this.#room = new LaneRoom(limits, (streamClass, hasRoom) => owner.roomChanged(this, streamClass, hasRoom));
   }
 
   setLimits(limits: EffectiveLimits): void {
     this.#limits = limits;
+    this.#room.setLimits(limits);
     const nowMs = this.#owner.clock.monotonicMs();
     this.#rate.setRate(limits.rate, nowMs);
     this.#connectionRate.setRate(limits.connectionRate, nowMs);
@@ -122,41 +126,40 @@ export class Lane {
   /** The source as the config has it now; undefined when it has it no longer. */
   setSource(source: SourceConfig | undefined): void {
     this.#ended = source === undefined;
+    if (source === undefined) this.#suspension = undefined;
+    this.#room.setShut(this.#isShut);
     if (source !== undefined && source.address === this.#source.address && source.ehlo === this.#source.ehlo) return;
-    if (source === undefined) {
-      this.#suspension = undefined;
-      this.#owner.giveBack(this.#takeReady());
-    } else this.#source = source;
+    if (source === undefined) this.#owner.giveBack(this.#takeReady());
+    else this.#source = source;
     this.#drainSessions();
   }
 
-  /** How many more works may be prepared for this lane. Batch leaves a part free, so that real-time mail always fits. */
-  room(streamClass: "realtime" | "batch"): number {
-    if (this.#suspension !== undefined || this.#ended) return 0;
-    return readyMax(this.#limits, streamClass) - this.#ready - this.#preparing;
+  /** How many more works may be prepared for this lane. */
+  room(streamClass: StreamClass): number {
+    return this.#room.of(streamClass);
   }
 
   reserve(): void {
-    this.#preparing++;
+    this.#room.reserve();
   }
 
   unreserve(): void {
-    this.#preparing--;
+    this.#room.unreserve();
   }
 
   /** Adds prepared work behind others of its class. Follow with `kick` when the connections may start. */
   push(work: QueuedWork): void {
-    this.#preparing--;
-    if (this.#suspension !== undefined || this.#ended || this.#owner.halted) {
+    if (this.#isShut || this.#owner.halted) {
+      this.#room.unreserve();
       this.#owner.giveBack([work]);
       return;
     }
+    this.#room.prepared();
     const group = this.#group(work);
     if (work.realtime) {
       const firstBatch = group.ready.findIndex((ready) => !ready.realtime);
       group.ready.splice(firstBatch === -1 ? group.ready.length : firstBatch, 0, work);
     } else group.ready.push(work);
-    this.#ready++;
   }
 
   /** Wakes connections that wait and opens more, as far as there is work for them. */
@@ -202,6 +205,7 @@ export class Lane {
       because: describeFault(fault),
     };
     this.#forgetAtMs = this.#suspension.untilMs + forgetMs;
+    this.#room.setShut(true);
     this.#owner.giveBack(this.#takeReady());
     this.#owner.suspended(this, fault, forMs);
     this.#wakeAt(this.#suspension.untilMs);
@@ -212,7 +216,7 @@ export class Lane {
     const group = this.#groups.get(routeKey);
     if (group === undefined) return;
     const works = group.ready.splice(0);
-    this.#ready -= works.length;
+    this.#room.taken(works.length);
     this.#owner.giveBack(works);
   }
 
@@ -220,6 +224,7 @@ export class Lane {
   resume(): void {
     if (this.#suspension === undefined) return;
     this.#suspension = undefined;
+    this.#room.setShut(this.#ended);
     this.#owner.fill(this);
     this.kick();
   }
@@ -238,7 +243,7 @@ export class Lane {
 
   /** Nothing is ready, open or remembered here that a new lane would not start with. */
   get isQuiet(): boolean {
-    if (this.#ready > 0 || this.#preparing > 0 || this.#sessions > 0) return false;
+    if (!this.#isEmpty) return false;
     const nowMs = this.#owner.clock.monotonicMs();
     return (
       this.#ended || (nowMs >= this.#forgetAtMs && this.#rate.isRested(nowMs) && this.#connectionRate.isRested(nowMs))
@@ -263,7 +268,7 @@ export class Lane {
     return {
       source: this.name.source,
       site: this.name.site,
-      ready: this.#ready,
+      ready: this.#room.ready,
       connections: { max: this.#connectionsMax(), ...counts },
       rate: describeRate(this.#limits.rate, this.#rate.tokens(nowMs)),
       connectionRate: describeRate(this.#limits.connectionRate, this.#connectionRate.tokens(nowMs)),
@@ -279,7 +284,7 @@ export class Lane {
 
   #next(session: Session): QueuedWork | undefined {
     const { group } = session;
-    if (this.#owner.halted || this.#suspension !== undefined || this.#ended) return undefined;
+    if (this.#owner.halted || this.#isShut) return undefined;
     this.#turnBackStale(group);
     if (group.ready.length === 0) this.#owner.fill(this);
     if (group.ready.length === 0) return undefined;
@@ -290,9 +295,9 @@ export class Lane {
     }
     const work = group.ready.shift();
     if (work === undefined) return undefined;
-    this.#ready--;
+    this.#room.taken(1);
     // Refill ahead, so that signatures are ready by the time a connection asks.
-    if (this.#ready < readyMax(this.#limits, "batch") / 2) this.#owner.fill(this);
+    if (this.#room.isLow) this.#owner.fill(this);
     return work;
   }
 
@@ -330,10 +335,10 @@ export class Lane {
       this.#owner.unreachable(this, work, fault, undefined);
       // It may be this message that the peer cannot bear, or any: a rest does no harm to the one and spares the other.
       if (!session.carried) this.suspend(fault);
-    } else if (this.#suspension !== undefined || this.#ended || this.#owner.halted) this.#owner.giveBack([work]);
+    } else if (this.#isShut || this.#owner.halted) this.#owner.giveBack([work]);
     else {
       session.group.ready.unshift(work);
-      this.#ready++;
+      this.#room.returned();
       this.#kickSoon();
     }
   }
@@ -364,7 +369,7 @@ export class Lane {
     const scope = scopeOf(fault);
     const head = scope === "source" ? undefined : group.ready.shift();
     if (head !== undefined) {
-      this.#ready--;
+      this.#room.taken(1);
       this.#owner.unreachable(this, head, fault, remote);
     }
     if (scope === "route") this.#owner.restRoute(this, group.key, fault);
@@ -383,10 +388,19 @@ export class Lane {
     this.#owner.connectionsChanged(this, -1);
     if (group.sessions.size === 0 && group.ready.length === 0) this.#groups.delete(group.key);
     this.#kickSoon();
-    if (this.#sessions === 0 && this.#ready === 0 && this.#preparing === 0) this.#owner.quiet(this);
+    if (this.#isEmpty) this.#owner.quiet(this);
   }
 
   // ---- inside
+
+  /** Nothing may be begun: it rests, or the config knows its source no longer. */
+  get #isShut(): boolean {
+    return this.#suspension !== undefined || this.#ended;
+  }
+
+  get #isEmpty(): boolean {
+    return this.#room.ready === 0 && this.#room.preparing === 0 && this.#sessions === 0;
+  }
 
   #group(work: QueuedWork): Group {
     let group = this.#groups.get(work.route.key);
@@ -399,7 +413,7 @@ export class Lane {
   }
 
   #open(group: Group, wanted: number): void {
-    if (this.#suspension !== undefined || this.#ended || this.#owner.halted) return;
+    if (this.#isShut || this.#owner.halted) return;
     const max = this.#connectionsMax();
     const groupMax = this.#owner.isReachedRoute(group.key) ? max : probesMax;
     for (let opened = 0; opened < wanted && group.sessions.size < groupMax; opened++) {
@@ -467,7 +481,7 @@ export class Lane {
       const head = group.ready[0];
       if (head === undefined || this.#owner.mayStart(head)) return;
       group.ready.shift();
-      this.#ready--;
+      this.#room.taken(1);
       this.#owner.turnBack(head);
     }
   }
@@ -481,7 +495,7 @@ export class Lane {
   #takeReady(): QueuedWork[] {
     const taken: QueuedWork[] = [];
     for (const group of this.#groups.values()) taken.push(...group.ready.splice(0));
-    this.#ready = 0;
+    this.#room.taken(taken.length);
     return taken;
   }
 
@@ -491,7 +505,7 @@ export class Lane {
   }
 
   #kickSoon(): void {
-    if (this.#ready > 0) queueMicrotask(() => this.kick());
+    if (this.#room.ready > 0) queueMicrotask(() => this.kick());
   }
 
   #wakeAt(atMs: Millis): void {
@@ -510,12 +524,13 @@ export class Lane {
         return;
       }
       this.#suspension = undefined;
+      this.#room.setShut(this.#ended);
     }
     // Whoever is halted fills and kicks all lanes when it goes on; the suspension is over by then.
     if (this.#owner.halted) return;
     this.#owner.fill(this);
     this.kick();
-    if (this.#sessions === 0 && this.#ready === 0 && this.#preparing === 0) this.#owner.quiet(this);
+    if (this.#isEmpty) this.#owner.quiet(this);
   }
 }
 
@@ -523,12 +538,6 @@ function openSessions(group: Group): number {
   let open = 0;
   for (const session of group.sessions) if (session.open && session.connection?.state !== "closed") open++;
   return open;
-}
-
-/** Ready work that a lane holds at most: enough to keep its connections busy while signatures are made. */
-function readyMax(limits: EffectiveLimits, streamClass: "realtime" | "batch"): number {
-  const batch = Math.min(256, Math.max(2, 2 * limits.connectionsMax));
-  return streamClass === "batch" ? batch : batch + Math.max(4, limits.connectionsMax);
 }
 
 type FailedOutcome = Exclude<Outcome, { kind: "delivered" }>;

@@ -1,8 +1,10 @@
 // A site: one receiving operator. Queues with something due take turns here, and its lanes carry them.
 
 import type { SiteName, SourceName, StreamName } from "../core/ids.ts";
+import type { OpenMembers } from "../routing/routing.ts";
 import type { EffectiveLimits } from "../shaping/shaping.ts";
 import type { Lane } from "./lane.ts";
+import type { StreamClass } from "./lane-room.ts";
 import type { Waiting } from "./waiting.ts";
 
 export class Site {
@@ -11,6 +13,8 @@ export class Site {
   readonly lanes = new Map<SourceName, Lane>();
   /** Per stream the queues that take turns, first the one whose turn it is. */
   readonly rings = new Map<StreamName, Waiting[]>();
+  /** Per stream the sources of its pool that have room here: those whose lane has, or that have no lane yet. */
+  readonly open = new Map<StreamName, { readonly streamClass: StreamClass; readonly members: OpenMembers }>();
   /** Guards against filling from within filling. */
   filling = false;
 

@@ -211,6 +211,13 @@ export function makeMetrics(registry: Registry): Metrics {
   };
 }
 
+/** The metrics of these names, or all where none is named. One of many series costs as much as all others together. */
+export async function readMetrics(registry: Registry, names: readonly string[]): Promise<MetricsJson> {
+  if (names.length === 0) return registry.getMetricsAsJSON();
+  const metrics = [...new Set(names)].map((name) => registry.getSingleMetric(name));
+  return Promise.all(metrics.filter((metric) => metric !== undefined).map((metric) => metric.get()));
+}
+
 /** One Prometheus text out of the registries of all shards: counters are added up, and each gauge by its aggregator. */
 export function mergeMetrics(registries: readonly MetricsJson[]): Promise<string> {
   return AggregatorRegistry.aggregate(registries.map((json) => [...json])).metrics();

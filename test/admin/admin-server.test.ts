@@ -71,7 +71,10 @@ function backendWith(overrides: Partial<AdminBackend> = {}): AdminBackend & { re
       return { recipients: 3 };
     },
     holds: async () => [],
-    metrics: async () => ({ contentType: "text/plain; version=0.0.4", text: "postern_spool_bytes 1\n" }),
+    async metrics(names) {
+      calls.push(["metrics", ...names]);
+      return { contentType: "text/plain; version=0.0.4", text: "postern_spool_bytes 1\n" };
+    },
     health: async () => ({ live: true, ready: false, reasons: ["draining"] }),
     reload: async () => ({ reloaded: false, errors: ["conf/postern.yaml:1:1: no"] }),
     ...overrides,
@@ -224,10 +227,15 @@ test("a refused reload says why with a status of its own", async (t) => {
 });
 
 test("metrics keep their content type, and the OpenAPI document shows every route", async (t) => {
-  const api = await app(t);
+  const backend = backendWith();
+  const api = await app(t, { backend });
   const metrics = await api.inject({ url: "/metrics", headers: { host } });
   t.equal(metrics.headers["content-type"], "text/plain; version=0.0.4");
   t.equal(metrics.body, "postern_spool_bytes 1\n");
+  for (const query of ["", "?name[]=a", "?name[]=a&name%5B%5D=b"]) {
+    await api.inject({ url: `/metrics${query}`, headers: { host } });
+  }
+  t.same(backend.calls, [["metrics"], ["metrics"], ["metrics", "a"], ["metrics", "a", "b"]]);
   const document = (await api.inject({ url: "/openapi.json", headers: { host } })).json();
   t.equal(document.openapi, "3.1.0");
   t.same(Object.keys(document.paths).sort(), [

@@ -71,34 +71,80 @@ test("a member that was out for long does not come back with all the turns it mi
   t.end();
 });
 
+test("a pick looks at the members that are open, and at no others", (t) => {
+  const pick = new WeightedPick(Array.from({ length: 256 }, (_, item) => ({ item, weight: (item % 4) + 1 })));
+  let looks = 0;
+  const open = new Proxy([7, 200, 3], {
+    get: (places, key) => {
+      if (typeof key === "string" && /^\d+$/.test(key)) looks++;
+      return Reflect.get(places, key) as unknown;
+    },
+  });
+  const picks = Array.from({ length: 900 }, () => pick.nextAt(open));
+  t.equal(looks, 3 * 900);
+  t.same(
+    [7, 200, 3].map((item) => picks.filter((picked) => picked === item).length),
+    [400, 100, 400],
+    "and the shares among them are by their weights",
+  );
+  t.end();
+});
+
+const onePool = (weights: readonly number[]): Config =>
+  ({
+    pools: new Map([["all", { name: "all", members: weights.map((weight, i) => ({ source: `s${i}`, weight })) }]]),
+  }) as unknown as Config;
+
+test("sites share the turns of a pool, so that its shares hold over the mail to all of them", (t) => {
+  const weights = Array.from({ length: 256 }, (_, i) => (i % 4) + 1);
+  const router = new PoolRouter(onePool(weights));
+  const sites = Array.from({ length: 10 }, () => router.open("all"));
+  const counts = new Map<string, number>();
+  for (let turn = 0; turn < 640; turn++) {
+    const source = sites[(turn * 7) % 10]?.next() as string;
+    counts.set(source, (counts.get(source) ?? 0) + 1);
+  }
+  t.same(
+    weights.map((_, i) => counts.get(`s${i}`)),
+    weights,
+  );
+  t.end();
+});
+
+test("a member is closed at one site and open at another, and opens again", (t) => {
+  const router = new PoolRouter(onePool([1, 1, 2]));
+  const [one, other] = [router.open("all"), router.open("all")];
+  one.set("s2", true);
+  one.set("nobody", false);
+  t.equal(one.count, 3, "to open what is open, or to close what is no member, changes nothing");
+  one.set("s0", false);
+  one.set("s0", false);
+  t.equal(one.count, 2);
+  t.equal(other.count, 3);
+  t.notOk(Array.from({ length: 12 }, () => one.next()).includes("s0"));
+  t.equal(Array.from({ length: 12 }, () => other.next()).filter((source) => source === "s0").length, 3);
+  one.set("s1", false);
+  one.set("s2", false);
+  t.equal(one.count, 0);
+  t.equal(one.next(), undefined);
+  one.set("s0", true);
+  one.set("s0", true);
+  t.same([one.count, one.next(), one.next()], [1, "s0", "s0"]);
+  t.end();
+});
+
 test("each pool has its own turns", (t) => {
+  const member = (source: string) => ({ source, weight: 1 });
   const pools = new Map([
-    [
-      "one",
-      {
-        name: "one",
-        members: [
-          { source: "a1", weight: 1 },
-          { source: "a2", weight: 1 },
-        ],
-      },
-    ],
-    [
-      "two",
-      {
-        name: "two",
-        members: [
-          { source: "a2", weight: 1 },
-          { source: "a1", weight: 1 },
-        ],
-      },
-    ],
+    ["one", { name: "one", members: [member("a1"), member("a2")] }],
+    ["two", { name: "two", members: [member("a2"), member("a1")] }],
   ]);
   const router = new PoolRouter({ pools } as unknown as Config);
+  const [one, two] = [router.open("one"), router.open("two")];
   t.same(
-    ["one", "two", "one", "two"].map((pool) => router.pick(pool, () => true)),
+    [one, two, one, two].map((members) => members.next()),
     ["a1", "a2", "a2", "a1"],
   );
-  t.throws(() => router.pick("three", () => true), /in the config/);
+  t.throws(() => router.open("three"), /in the config/);
   t.end();
 });

@@ -2,7 +2,7 @@
 
 import { Registry } from "prom-client";
 import { test } from "tap";
-import { labelValuesMax, makeMetrics, mergeMetrics } from "../../src/telemetry/metrics.ts";
+import { labelValuesMax, makeMetrics, mergeMetrics, readMetrics } from "../../src/telemetry/metrics.ts";
 
 test("every instrument of the contract is there with its labels", async (t) => {
   const registry = new Registry();
@@ -58,6 +58,24 @@ test("the site label is bounded: the 501st operator counts as other", async (t) 
   t.match(text, 'postern_delivery_attempts_total{site="other",source="a1",kind="delivered"} 20');
   t.match(text, 'postern_delivery_attempts_total{site="none",source="none",kind="transient"} 1');
   t.match(text, 'postern_delivery_attempts_total{site="site-0",source="a1",kind="delivered"} 2');
+});
+
+test("single metrics can be read by name, without the labels of all others", async (t) => {
+  const registry = new Registry();
+  const metrics = makeMetrics(registry);
+  metrics.deliveryAttempt("google", "a1", "delivered");
+  metrics.eventLoopLag(0.5);
+  metrics.spoolCommit(0.003);
+  const names = ["postern_event_loop_lag_seconds", "postern_spool_commit_seconds", "no_such_metric"];
+  const read = structuredClone(await readMetrics(registry, [...names, ...names]));
+  t.same(
+    read.map(({ name }) => name),
+    names.slice(0, 2),
+  );
+  const text = await mergeMetrics([read, await readMetrics(new Registry(), names)]);
+  t.match(text, "postern_event_loop_lag_seconds 0.5");
+  t.match(text, 'postern_spool_commit_seconds_bucket{le="0.005"} 1');
+  t.equal((await readMetrics(registry, [])).length, (await registry.getMetricsAsJSON()).length);
 });
 
 test("two shards become one text: counters and buckets add up, lag is the worst, free space the least", async (t) => {
