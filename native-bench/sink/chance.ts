@@ -12,6 +12,11 @@ export function seededChance(seed: number): Chance {
   };
 }
 
+/** A number in [0, 1): draw `no` of the sequence of `seed`, without those before it. */
+export function chanceAt(seed: number, no: number): number {
+  return mix((seed + Math.imul(no + 1, 0x9e3779b9)) >>> 0) / 0x1_0000_0000;
+}
+
 /** Lognormal with the given median; `sigma` is the spread of the logarithm. */
 export function lognormal(chance: Chance, median: number, sigma: number): number {
   const radius = Math.sqrt(-2 * Math.log(1 - chance()));

@@ -2,9 +2,10 @@
 
 import { createHistogram, type RecordableHistogram } from "node:perf_hooks";
 import { epochMs, pause } from "../clock.ts";
+import { AcknowledgementLog } from "./acknowledgement-log.ts";
 import type { Acknowledgement, LoadPlan, Percentiles, SourceCounts } from "./load-plan.ts";
-import { type MadeMessage, messageMaker } from "./message-template.ts";
-import { type SessionPlan, SourceSession } from "./source-session.ts";
+import { MessageMaker } from "./message-template.ts";
+import { type Acknowledged, type SessionPlan, SourceSession } from "./source-session.ts";
 
 /** A message refused with 4yz is offered again after this wait, so many times. */
 const refusedWaitMs = 100;
@@ -21,13 +22,16 @@ const readBytes = 65_536;
 
 export class LoadSource {
   readonly #plan: LoadPlan;
-  readonly #make: (no: number) => MadeMessage;
+  readonly #maker: MessageMaker;
   readonly #greeting = createHistogram();
   readonly #finalDot = createHistogram();
   readonly #connectTo250 = createHistogram();
   readonly #sessionPlan: SessionPlan;
   readonly #sessions = new Set<SourceSession>();
-  readonly acknowledgements: Acknowledgement[] = [];
+  readonly #log: AcknowledgementLog;
+  /** Messages that are to be offered again, and how often those that were put off were. */
+  readonly #again: number[] = [];
+  readonly #refusals = new Map<number, number>();
   /** Bench ids of messages that the server may or may not have taken. */
   readonly uncertain: string[] = [];
   #nextNo = 0;
@@ -44,14 +48,21 @@ export class LoadSource {
 
   constructor(plan: LoadPlan) {
     this.#plan = plan;
-    this.#make = messageMaker(plan, new Date().toUTCString().replace("GMT", "+0000"));
+    this.#maker = new MessageMaker(plan, new Date().toUTCString().replace("GMT", "+0000"));
+    this.#log = new AcknowledgementLog(this.#maker, plan.stream);
+    const isPaced = plan.ratePerSecond !== undefined || plan.bursts !== undefined;
     this.#sessionPlan = {
       target: plan.target,
-      reversePath: plan.reversePath,
       startTls: plan.startTls === true,
       login: plan.login,
+      messagesMax: plan.messagesPerSession,
       readBuffer: new Uint8Array(readBytes),
+      maker: this.#maker,
       now: epochMs,
+      takeNext: isPaced ? () => undefined : () => this.#takeNumber(),
+      onAcknowledged: (acknowledged) => this.#onAcknowledged(acknowledged),
+      onRefused: (no, reply) => this.#onRefused(no, reply),
+      onBroken: (no, dotSent) => this.#onBroken(no, dotSent),
     };
   }
 
@@ -70,7 +81,7 @@ export class LoadSource {
 
   #endStalled(): void {
     const oldest = epochMs() - replyTimeoutMs;
-    for (const session of this.#sessions) if (!session.usable && session.activeAt < oldest) session.destroy();
+    for (const session of this.#sessions) if (session.waits && session.activeAt < oldest) session.destroy();
   }
 
   /** Takes no more messages; the transactions under way are finished. */
@@ -78,16 +89,21 @@ export class LoadSource {
     this.#stopped = true;
   }
 
+  /** At most `max` of what was acknowledged, from an index on. */
+  acknowledgements(from = 0, max = Number.POSITIVE_INFINITY): Acknowledgement[] {
+    return this.#log.slice(from, max);
+  }
+
   counts(): SourceCounts {
     const cpu = process.cpuUsage();
     return {
-      acknowledged: this.acknowledgements.length,
+      acknowledged: this.#log.length,
       refused: this.#refused,
       refusedForNow: this.#refusedForNow,
       uncertain: this.uncertain.length,
       connectFailures: this.#connectFailures,
-      firstAt: this.acknowledgements[0]?.at,
-      lastAt: this.acknowledgements.at(-1)?.at,
+      firstAt: this.#log.firstAt,
+      lastAt: this.#log.lastAt,
       greeting: percentiles(this.#greeting),
       finalDot: percentiles(this.#finalDot),
       connectTo250: percentiles(this.#connectTo250),
@@ -98,14 +114,15 @@ export class LoadSource {
   }
 
   async #runSession(): Promise<void> {
-    let message = await this.#nextMessage();
-    while (message !== undefined) {
+    let no = await this.#nextNumber();
+    while (no !== undefined) {
       const session = await this.#open();
       if (session === undefined) return;
-      for (let i = 0; i < this.#plan.messagesPerSession && message !== undefined && session.usable; i++) {
-        if (!(await this.#submit(session, message, i === 0))) continue;
-        if (i === this.#plan.messagesPerSession - 1) session.quit();
-        message = await this.#nextMessage();
+      while (no !== undefined && session.usable) {
+        await session.submit(no);
+        if (session.isPutOff) await pause(refusedWaitMs);
+        if (!session.usable) session.quit();
+        no = await this.#nextNumber();
       }
       session.quit();
       this.#sessions.delete(session);
@@ -113,22 +130,30 @@ export class LoadSource {
   }
 
   /** undefined once the plan is done. Waits for the message's turn where there is a rate. */
-  async #nextMessage(): Promise<MadeMessage | undefined> {
-    if (this.#stopped || this.#nextNo >= this.#plan.messages) return undefined;
-    const no = this.#nextNo++;
+  async #nextNumber(): Promise<number | undefined> {
+    // What is offered again has had its turn.
+    const isNew = this.#again.length === 0;
+    const no = this.#takeNumber();
+    if (no === undefined || !isNew) return no;
+    const waitMs = this.#waitOf(no);
+    if (waitMs > 0) await pause(waitMs);
+    return this.#stopped ? undefined : no;
+  }
+
+  #takeNumber(): number | undefined {
+    if (this.#stopped) return undefined;
+    if (this.#again.length > 0) return this.#again.shift();
+    return this.#nextNo < this.#plan.messages ? this.#nextNo++ : undefined;
+  }
+
+  #waitOf(no: number): number {
     const { ratePerSecond, bursts } = this.#plan;
-    if (bursts !== undefined) {
-      const waitMs = this.#startedAt + Math.floor(no / bursts.messages) * bursts.everyMs - epochMs();
-      if (waitMs > 0) await pause(waitMs);
-      if (this.#stopped) return undefined;
-    } else if (ratePerSecond !== undefined) {
-      const now = epochMs();
-      const waitMs = this.#nextAt - now;
-      this.#nextAt = Math.max(this.#nextAt, now - lagMaxMs) + 1_000 / ratePerSecond;
-      if (waitMs > 0) await pause(waitMs);
-      if (this.#stopped) return undefined;
-    }
-    return this.#make(no);
+    if (bursts !== undefined) return this.#startedAt + Math.floor(no / bursts.messages) * bursts.everyMs - epochMs();
+    if (ratePerSecond === undefined) return 0;
+    const now = epochMs();
+    const waitMs = this.#nextAt - now;
+    this.#nextAt = Math.max(this.#nextAt, now - lagMaxMs) + 1_000 / ratePerSecond;
+    return waitMs;
   }
 
   async #open(): Promise<SourceSession | undefined> {
@@ -153,36 +178,30 @@ export class LoadSource {
     return undefined;
   }
 
-  /** False when the message must be offered again over another connection. */
-  async #submit(session: SourceSession, message: MadeMessage, isFirst: boolean): Promise<boolean> {
-    for (let refusals = 0; ; refusals++) {
-      const result = await session.submit(message);
-      if (result.kind === "acknowledged") {
-        const at = epochMs();
-        record(this.#finalDot, result.dotMs);
-        if (isFirst) record(this.#connectTo250, at - session.startedAt);
-        this.#bodyBytes += message.body.bytes;
-        this.acknowledgements.push({
-          benchId: message.benchId,
-          queueId: /queued as <?([0-9A-Za-z]+)/.exec(result.reply)?.[1] ?? "",
-          stream: this.#plan.stream,
-          recipients: result.recipients,
-          at,
-        });
-        return true;
-      }
-      if (result.kind === "broken") {
-        if (result.dotSent) this.uncertain.push(message.benchId);
-        return result.dotSent;
-      }
-      this.#lastProblem = result.reply;
-      if (!result.reply.startsWith("4") || refusals >= refusalsMax || this.#stopped) {
-        this.#refused++;
-        return true;
-      }
-      this.#refusedForNow++;
-      await pause(refusedWaitMs);
+  #onAcknowledged({ no, reply, refusedRecipients, at, dotMs, connectMs }: Acknowledged): void {
+    record(this.#finalDot, dotMs);
+    if (connectMs !== undefined) record(this.#connectTo250, connectMs);
+    this.#bodyBytes += this.#maker.bodyBytesOf(no);
+    this.#log.add(no, /queued as <?([0-9A-Za-z]+)/.exec(reply)?.[1] ?? "", at, refusedRecipients);
+  }
+
+  /** A message that was put off is offered again by whoever is free next. */
+  #onRefused(no: number, reply: string): boolean {
+    this.#lastProblem = reply;
+    const refusals = (this.#refusals.get(no) ?? 0) + 1;
+    if (!reply.startsWith("4") || refusals > refusalsMax || this.#stopped) {
+      this.#refused++;
+      return false;
     }
+    this.#refusedForNow++;
+    this.#refusals.set(no, refusals);
+    this.#again.push(no);
+    return true;
+  }
+
+  #onBroken(no: number, dotSent: boolean): void {
+    if (dotSent) this.uncertain.push(this.#maker.benchIdOf(no));
+    else this.#again.push(no);
   }
 }
 

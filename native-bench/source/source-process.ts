@@ -33,7 +33,7 @@ function sourceApi(): SourceApi {
       return source.counts();
     },
     stop: (runId) => use(runId).stop(),
-    acknowledgements: ({ runId, from }) => use(runId).acknowledgements.slice(from, from + acknowledgementsPerCallMax),
+    acknowledgements: ({ runId, from }) => use(runId).acknowledgements(from, acknowledgementsPerCallMax),
     uncertain: (runId) => use(runId).uncertain,
     counts: (runId) => use(runId).counts(),
   };

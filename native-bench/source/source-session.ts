@@ -1,62 +1,69 @@
-// One submitting SMTP client of the load source: a raw socket, one flight for the envelope, one for the content.
+// One submitting SMTP client of the load source: a raw socket, and in the best case one write and one read a message.
 //
-// Replies are read where they lie in one buffer that all sessions share, and a message leaves as one block.
+// Where the server offers PIPELINING and the next message is there already, its envelope leaves right behind the final
+// dot (RFC 2920 section 3.1: DATA ends a group, so the content itself waits for its 354). Replies are read where they lie
+// in one buffer that all sessions share.
 
 import { createConnection, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import type { LoadPlan } from "./load-plan.ts";
-import type { MadeMessage } from "./message-template.ts";
-
-/** What became of a message that a session was given. */
-export type Submitted =
-  | {
-      readonly kind: "acknowledged";
-      readonly reply: string;
-      readonly recipients: readonly string[];
-      readonly dotMs: number;
-    }
-  | { readonly kind: "refused"; readonly reply: string }
-  /** The connection ended; `dotSent` says whether the server may have taken the message all the same. */
-  | { readonly kind: "broken"; readonly dotSent: boolean };
-
-interface Transaction {
-  readonly message: MadeMessage;
-  readonly done: (result: Submitted) => void;
-  /** Commands (MAIL, each RCPT, DATA) sent and answered. */
-  sent: number;
-  answered: number;
-  /** Recipients that were refused, by index. */
-  refusedRecipients: Set<number>;
-  refusal: string | undefined;
-  dotAt: number | undefined;
-}
+import type { MessageBlock, MessageMaker } from "./message-template.ts";
 
 /** What the sessions of one source share. */
 export interface SessionPlan {
   readonly target: LoadPlan["target"];
-  readonly reversePath: string;
   readonly startTls: boolean;
   readonly login: LoadPlan["login"];
+  /** Messages of one session. */
+  readonly messagesMax: number;
   /** Where replies are read to. One for all: each is looked at before the next read. */
   readonly readBuffer: Uint8Array;
+  readonly maker: MessageMaker;
   now(): number;
+  /** The number of a message that may leave at once behind the one before, if there is one. */
+  takeNext(): number | undefined;
+  onAcknowledged(acknowledged: Acknowledged): void;
+  /** Returns whether the message will be offered again. */
+  onRefused(no: number, reply: string): boolean;
+  /** The connection ended. `dotSent` says whether the server may have taken the message all the same. */
+  onBroken(no: number, dotSent: boolean): void;
 }
 
-type Phase = "greeting" | "ehlo" | "starttls" | "auth" | "ready" | "envelope" | "content" | "closed";
+export interface Acknowledged {
+  readonly no: number;
+  readonly reply: string;
+  /** Recipients that were refused, by index; undefined: none. */
+  readonly refusedRecipients: ReadonlySet<number> | undefined;
+  readonly at: number;
+  /** From the final dot. */
+  readonly dotMs: number;
+  /** From connect, for the session's first message. */
+  readonly connectMs: number | undefined;
+}
 
-/** Beyond this a body is not copied into the session's own block, but written from where all sessions share it. */
-const copiedBodyBytesMax = 65_536;
-/** Room for the header section before the body. */
-const headerBytesMax = 2_048;
+interface Transaction {
+  readonly no: number;
+  readonly isFirst: boolean;
+  /** Commands before MAIL: an RSET, or none. */
+  readonly resets: number;
+  /** Commands (RSET where needed, MAIL, each RCPT, DATA), how many were sent and how many answered. */
+  readonly commandCount: number;
+  sent: number;
+  answered: number;
+  refusedRecipients: Set<number> | undefined;
+  refusal: string | undefined;
+  dotAt: number;
+}
+
+type Phase = "greeting" | "ehlo" | "starttls" | "auth" | "mail" | "closed";
+
 const lineFeed = 10;
 const carriageReturn = 13;
 const hyphen = 0x2d;
-/** No recipient was refused: the usual, shared. Nothing is ever put in. */
-const nobody: Set<number> = new Set();
+const digitTwo = 0x32;
 
 export class SourceSession {
   readonly #plan: SessionPlan;
-  readonly #mail: string;
   #socket: Socket;
   #phase: Phase = "greeting";
   #secure = false;
@@ -64,21 +71,27 @@ export class SourceSession {
   #authPlain = false;
   /** The start of a reply line whose end has not come. */
   #partial = "";
-  #transaction: Transaction | undefined;
+  /** Its final dot was sent. Its reply comes before those of the envelope. */
+  #content: Transaction | undefined;
+  /** Its commands were sent, or are. */
+  #envelope: Transaction | undefined;
+  /** What the kernel had not taken when it was written. */
+  #block: MessageBlock | undefined;
+  #mustReset = false;
+  #begun = 0;
   #opened: { readonly resolve: () => void; readonly reject: (error: Error) => void } | undefined;
-  /** Header section and body of the message under way. The body stays in it for the next one. */
-  #block: Buffer | undefined;
-  #blockBody: Buffer | undefined;
+  #idle: (() => void) | undefined;
 
   /** Time from connect to the greeting, once it came. */
   greetingMs = 0;
   readonly startedAt: number;
   /** When something was last written or read: for a look at stalled sessions. */
   activeAt: number;
+  /** The last reply put a message off. */
+  isPutOff = false;
 
   constructor(plan: SessionPlan) {
     this.#plan = plan;
-    this.#mail = `MAIL FROM:<${plan.reversePath}>\r\n`;
     this.startedAt = plan.now();
     this.activeAt = this.startedAt;
     const { readBuffer } = plan;
@@ -96,8 +109,14 @@ export class SourceSession {
     this.#socket.on("close", () => this.#onClose());
   }
 
+  /** Another message may be submitted. */
   get usable(): boolean {
-    return this.#phase === "ready";
+    return this.#phase === "mail" && this.#begun < this.#plan.messagesMax;
+  }
+
+  /** The server owes a reply. */
+  get waits(): boolean {
+    return this.#phase !== "mail" || this.#content !== undefined || this.#envelope !== undefined;
   }
 
   /** Resolves after EHLO (and AUTH); rejects when the connection fails or the server refuses. */
@@ -107,20 +126,12 @@ export class SourceSession {
     });
   }
 
-  submit(message: MadeMessage): Promise<Submitted> {
-    if (this.#phase !== "ready") return Promise.resolve({ kind: "broken", dotSent: false });
-    return new Promise((done) => {
-      this.#transaction = {
-        message,
-        done,
-        sent: 0,
-        answered: 0,
-        refusedRecipients: nobody,
-        refusal: undefined,
-        dotAt: undefined,
-      };
-      this.#phase = "envelope";
-      this.#sendCommands(this.#transaction);
+  /** Resolves once this message, and those that followed it at once, are settled. Only for a session that is usable. */
+  submit(no: number): Promise<void> {
+    this.isPutOff = false;
+    return new Promise((resolve) => {
+      this.#idle = resolve;
+      this.#begin(no);
     });
   }
 
@@ -134,18 +145,67 @@ export class SourceSession {
     this.#socket.destroy();
   }
 
+  // -- messages
+
+  #begin(no: number): void {
+    this.#envelope = this.#newTransaction(no, this.#mustReset ? 1 : 0);
+    this.#mustReset = false;
+    this.#sendCommands(this.#envelope);
+  }
+
+  #newTransaction(no: number, resets: number): Transaction {
+    return {
+      no,
+      resets,
+      isFirst: this.#begun++ === 0,
+      commandCount: resets + this.#plan.maker.commandCount,
+      sent: 0,
+      answered: 0,
+      refusedRecipients: undefined,
+      refusal: undefined,
+      dotAt: 0,
+    };
+  }
+
   #sendCommands(transaction: Transaction): void {
-    const { recipients } = transaction.message;
-    const last = recipients.length + 1;
-    const until = this.#pipelining ? last : transaction.sent;
-    let text = "";
-    for (let i = transaction.sent; i <= until; i++) {
-      if (i === 0) text += this.#mail;
-      else if (i === last) text += "DATA\r\n";
-      else text += `RCPT TO:<${recipients[i - 1]}>\r\n`;
-    }
-    transaction.sent = until + 1;
+    const commands = this.#plan.maker.commandsOf(transaction.no);
+    if (transaction.resets > 0) commands.unshift("RSET\r\n");
+    const until = this.#pipelining ? commands.length : transaction.sent + 1;
+    const text = commands.slice(transaction.sent, until).join("");
+    transaction.sent = until;
     this.#socket.write(text, "latin1");
+  }
+
+  /** The content, and behind it the envelope of a next message where that may be. */
+  #sendContent(transaction: Transaction): void {
+    const { maker, takeNext, now } = this.#plan;
+    const nextNo = this.#pipelining && this.usable ? takeNext() : undefined;
+    const block = maker.take(transaction.no);
+    this.#content = transaction;
+    this.#envelope = undefined;
+    if (nextNo !== undefined) {
+      this.#envelope = this.#newTransaction(nextNo, 0);
+      this.#envelope.sent = this.#envelope.commandCount;
+    }
+    this.#socket.write(maker.fill(block, transaction.no, nextNo));
+    if (this.#socket.writableLength === 0) maker.release(block);
+    else this.#block = block;
+    this.activeAt = now();
+    transaction.dotAt = this.activeAt;
+  }
+
+  /** After a message: the next one at once, or rest. */
+  #goOn(): void {
+    if (this.#envelope !== undefined) return;
+    const nextNo = this.usable && !this.isPutOff ? this.#plan.takeNext() : undefined;
+    if (nextNo !== undefined) this.#begin(nextNo);
+    else this.#rest();
+  }
+
+  #rest(): void {
+    const idle = this.#idle;
+    this.#idle = undefined;
+    idle?.();
   }
 
   // -- replies
@@ -153,8 +213,9 @@ export class SourceSession {
   #onData(bytes: Uint8Array, count: number): void {
     let from = 0;
     while (from < count) {
-      const end = bytes.indexOf(lineFeed, from);
-      if (end < 0 || end >= count) {
+      let end = from;
+      while (end < count && bytes[end] !== lineFeed) end++;
+      if (end === count) {
         this.#partial += textOf(bytes, from, count);
         return;
       }
@@ -171,12 +232,12 @@ export class SourceSession {
 
   /** The usual: MAIL and RCPT are taken, and nobody wants to read the words. */
   #onQuietReply(bytes: Uint8Array, from: number, end: number): boolean {
-    const transaction = this.#transaction;
-    if (transaction === undefined || this.#phase !== "envelope") return false;
-    if (transaction.answered > transaction.message.recipients.length) return false;
-    if (bytes[from] !== 0x32 || end - from < 4 || bytes[from + 3] === hyphen) return false;
-    transaction.answered++;
-    if (!this.#pipelining) this.#sendCommands(transaction);
+    const envelope = this.#envelope;
+    if (envelope === undefined || this.#content !== undefined) return false;
+    if (envelope.answered >= envelope.commandCount - 1) return false;
+    if (bytes[from] !== digitTwo || end - from < 4 || bytes[from + 3] === hyphen) return false;
+    envelope.answered++;
+    if (envelope.sent < envelope.commandCount) this.#sendCommands(envelope);
     return true;
   }
 
@@ -212,11 +273,9 @@ export class SourceSession {
         if (positive) this.#becomeReady();
         else this.#refuseSession(line);
         break;
-      case "envelope":
-        this.#onEnvelopeReply(line);
-        break;
-      case "content":
-        this.#onFinalReply(line);
+      case "mail":
+        if (this.#content !== undefined) this.#onFinalReply(line, this.#content);
+        else if (this.#envelope !== undefined) this.#onEnvelopeReply(line, this.#envelope);
         break;
       default:
         break;
@@ -255,7 +314,7 @@ export class SourceSession {
   }
 
   #becomeReady(): void {
-    this.#phase = "ready";
+    this.#phase = "mail";
     this.#opened?.resolve();
     this.#opened = undefined;
   }
@@ -268,81 +327,70 @@ export class SourceSession {
   }
 
   /** Replies come in the order of the commands: MAIL, each RCPT, DATA. */
-  #onEnvelopeReply(line: string): void {
-    const transaction = this.#transaction;
-    if (transaction === undefined) return;
-    const { recipients } = transaction.message;
+  #onEnvelopeReply(line: string, transaction: Transaction): void {
     const no = transaction.answered++;
-    const isData = no === recipients.length + 1;
-    if (!isData && !line.startsWith("2")) {
-      transaction.refusal ??= line;
-      if (transaction.refusedRecipients === nobody) transaction.refusedRecipients = new Set();
-      if (no > 0) transaction.refusedRecipients.add(no - 1);
-    }
+    const isData = no === transaction.commandCount - 1;
     if (isData && line.startsWith("354")) {
       this.#sendContent(transaction);
       return;
     }
-    if (isData) this.#settle({ kind: "refused", reply: transaction.refusal ?? line }, "ready");
-    else if (transaction.sent <= recipients.length + 1) this.#sendCommands(transaction);
-  }
-
-  #sendContent(transaction: Transaction): void {
-    const { header, body } = transaction.message;
-    this.#phase = "content";
-    if (body.stuffed.length > copiedBodyBytesMax || header.length > headerBytesMax) {
-      this.#socket.cork();
-      this.#socket.write(header, "latin1");
-      this.#socket.write(body.stuffed);
-      this.#socket.uncork();
-    } else this.#socket.write(this.#contentBlock(header, body.stuffed));
-    this.activeAt = this.#plan.now();
-    transaction.dotAt = this.activeAt;
-  }
-
-  /** One block for one write. The message before has been answered, so nobody reads the block any more. */
-  #contentBlock(header: string, stuffedBody: Buffer): Buffer {
-    let block = this.#block;
-    if (block === undefined || this.#blockBody !== stuffedBody) {
-      block = Buffer.allocUnsafeSlow(headerBytesMax + stuffedBody.length);
-      stuffedBody.copy(block, headerBytesMax);
-      this.#block = block;
-      this.#blockBody = stuffedBody;
-    }
-    const from = headerBytesMax - header.length;
-    block.write(header, from, "latin1");
-    return block.subarray(from);
-  }
-
-  #onFinalReply(line: string): void {
-    const transaction = this.#transaction;
-    if (transaction === undefined) return;
-    this.activeAt = this.#plan.now();
-    const dotMs = this.activeAt - (transaction.dotAt ?? 0);
-    if (!line.startsWith("2")) {
-      this.#settle({ kind: "refused", reply: line }, "ready");
+    if (isData) {
+      this.#envelope = undefined;
+      // A transaction whose DATA was refused goes on (RFC 5321 section 4.1.1.4).
+      this.#mustReset = true;
+      this.#refused(transaction, transaction.refusal ?? line);
       return;
     }
-    const { refusedRecipients, message } = transaction;
-    const recipients =
-      refusedRecipients === nobody
-        ? message.recipients
-        : message.recipients.filter((_, i) => !refusedRecipients.has(i));
-    this.#settle({ kind: "acknowledged", reply: line, recipients, dotMs }, "ready");
+    if (!line.startsWith("2")) {
+      transaction.refusal ??= line;
+      transaction.refusedRecipients ??= new Set();
+      const recipient = no - transaction.resets - 1;
+      if (recipient >= 0) transaction.refusedRecipients.add(recipient);
+    }
+    if (transaction.sent < transaction.commandCount) this.#sendCommands(transaction);
   }
 
-  #settle(result: Submitted, phase: Phase): void {
-    const transaction = this.#transaction;
-    this.#transaction = undefined;
-    this.#phase = phase;
-    transaction?.done(result);
+  #onFinalReply(line: string, transaction: Transaction): void {
+    this.activeAt = this.#plan.now();
+    this.#content = undefined;
+    this.#releaseBlock();
+    if (!line.startsWith("2")) {
+      this.#refused(transaction, line);
+      return;
+    }
+    this.#plan.onAcknowledged({
+      no: transaction.no,
+      reply: line,
+      refusedRecipients: transaction.refusedRecipients,
+      at: this.activeAt,
+      dotMs: this.activeAt - transaction.dotAt,
+      connectMs: transaction.isFirst ? this.activeAt - this.startedAt : undefined,
+    });
+    this.#goOn();
+  }
+
+  #refused(transaction: Transaction, reply: string): void {
+    if (this.#plan.onRefused(transaction.no, reply)) this.isPutOff = true;
+    this.#goOn();
+  }
+
+  /** The server has read the content; what the kernel has not taken of the envelope behind it keeps the block. */
+  #releaseBlock(): void {
+    const block = this.#block;
+    if (block === undefined) return;
+    this.#block = undefined;
+    if (this.#socket.writableLength === 0) this.#plan.maker.release(block);
   }
 
   #onClose(): void {
-    const dotSent = this.#transaction?.dotAt !== undefined;
+    this.#phase = "closed";
     this.#opened?.reject(new Error("the connection ended before EHLO was answered"));
     this.#opened = undefined;
-    this.#settle({ kind: "broken", dotSent }, "closed");
+    if (this.#content !== undefined) this.#plan.onBroken(this.#content.no, true);
+    if (this.#envelope !== undefined) this.#plan.onBroken(this.#envelope.no, false);
+    this.#content = undefined;
+    this.#envelope = undefined;
+    this.#rest();
   }
 }
 
