@@ -57,9 +57,15 @@ async function bench(options: BenchOptions): Promise<number> {
     const progress = new Progress(process.stdout);
     progress.begin("postern");
     const onProgress = (atMs: number, text: string): void => progress.note(atMs, text);
-    restart = await runRestart({ scenario, folder, template, onProgress });
+    restart = await runRestart({
+      scenario,
+      folder,
+      template,
+      profileFolder: options.profile ? folder : undefined,
+      onProgress,
+    });
     progress.end();
-    if (!options.keep) tidyUp(false);
+    if (!options.keep) tidyUp(options.profile);
     checks.push(...checksOf(scenario.targets, "postern", restart));
   } else {
     runs.push(...(await runAll(scenario, options)));

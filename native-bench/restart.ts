@@ -5,15 +5,20 @@ import { join } from "node:path";
 import { loadPlanOf, operatorsOf, overridesOf, zoneOf } from "./bench-world.ts";
 import { Box } from "./box.ts";
 import { epochMs, pause } from "./clock.ts";
-import { residentParts } from "./process-usage.ts";
-import type { RestartReport } from "./report/report.ts";
+import { type Cpu, cpuOf, minus, residentParts } from "./process-usage.ts";
+import type { RestartReport, RestartSample } from "./report/report.ts";
 import { type Override, writeRunConfig } from "./run-config.ts";
 import type { Scenario } from "./scenario/scenario.ts";
 import type { Receipt } from "./sink/ledger.ts";
 
 const readyTimeoutMs = 60_000;
-const drainTimeoutMs = 900_000;
+/** Without a delivery for this long the draining is over, whatever is still open: then the audit says what is missing. */
+const stallMs = 60_000;
 const lookPeriodMs = 500;
+const memoryPeriodMs = 100;
+const samplePeriodMs = 1_000;
+/** For the profiles to be written. */
+const stopTimeoutMs = 30_000;
 
 /** One message a day and site while the queue is filled: nothing fails, and nearly nothing leaves. */
 const fillingLimits: readonly Override[] = [[["sites", "defaults", "rate"], "1/d"]];
@@ -25,11 +30,14 @@ export interface RestartPlan {
   readonly folder: string;
   /** The config file that Postern's is made from. */
   readonly template: string;
+  /** Where the second process writes CPU profiles of its threads at its end. */
+  readonly profileFolder: string | undefined;
   /** Says how far it is. */
   onProgress(atMs: number, text: string): void;
 }
 
-export async function runRestart({ scenario, folder, template, onProgress }: RestartPlan): Promise<RestartReport> {
+export async function runRestart(plan: RestartPlan): Promise<RestartReport> {
+  const { scenario, folder, template, profileFolder, onProgress } = plan;
   let overrides: readonly Override[] = [];
   await using box = await Box.open({
     folder,
@@ -62,25 +70,37 @@ export async function runRestart({ scenario, folder, template, onProgress }: Res
   const spoolMiB = statSync(join(box.places.spool, "shard-0", "data.mdb")).size / 1_048_576;
 
   writeRunConfig(template, box.configFile, box.places, [...overrides, ...drainingLimits]);
+  if (profileFolder !== undefined) process.env.NODE_OPTIONS = `--cpu-prof --cpu-prof-dir=${profileFolder}`;
   const startedAt = epochMs();
   const second = box.startPostern();
+  delete process.env.NODE_OPTIONS;
   const ready = second.ready(readyTimeoutMs).then(() => (epochMs() - startedAt) / 1_000);
   while ((await box.totals()).receipts === before && epochMs() - startedAt < readyTimeoutMs) await pause(10);
   const firstDeliverySeconds = (epochMs() - startedAt) / 1_000;
   const atFirst = residentParts(second.pid);
-  let [privateMax, fileMax] = [atFirst.anonymousMiB, atFirst.fileMiB];
+  let [privateMax, fileMax, residentMax] = [
+    atFirst.anonymousMiB,
+    atFirst.fileMiB,
+    atFirst.anonymousMiB + atFirst.fileMiB,
+  ];
   const wanted = scenario.messages * scenario.recipientsPerMessage;
+  const look = new Draining(box, second.pid, startedAt, before);
+  let [seen, seenAt] = [before, epochMs()];
   for (;;) {
     const { anonymousMiB, fileMiB } = residentParts(second.pid);
     [privateMax, fileMax] = [Math.max(privateMax, anonymousMiB), Math.max(fileMax, fileMiB)];
-    const { receipts } = await box.totals();
+    residentMax = Math.max(residentMax, anonymousMiB + fileMiB);
+    const { receipts, connectionsOpen } = await box.totals();
+    look.sample(receipts, connectionsOpen);
     onProgress(epochMs() - fillingAt, `delivered ${receipts} of ${wanted}, ${anonymousMiB.toFixed(0)} MiB`);
-    if (receipts >= wanted || epochMs() - startedAt > drainTimeoutMs) break;
-    await pause(100);
+    if (receipts > seen) [seen, seenAt] = [receipts, epochMs()];
+    if (receipts >= wanted || epochMs() - seenAt > stallMs) break;
+    await pause(memoryPeriodMs);
   }
   const drainSeconds = (epochMs() - startedAt) / 1_000;
   await pause(500);
   const receipts = await box.pollCopies();
+  if (profileFolder !== undefined) await second.stop(stopTimeoutMs);
   return {
     server: "postern",
     queuedRecipients: wanted - before,
@@ -96,11 +116,56 @@ export async function runRestart({ scenario, folder, template, onProgress }: Res
       serverFileMiBAtFirst: atFirst.fileMiB,
       serverPrivateMiBMax: privateMax,
       serverFileMiBMax: fileMax,
+      serverResidentMiBMax: residentMax,
     },
     lost: box.audit.open().length,
     duplicates: box.audit.duplicates().length,
     outOfOrder: countOutOfOrder(receipts),
+    samples: look.samples,
   };
+}
+
+/** What the draining looks like over time. */
+class Draining {
+  readonly samples: RestartSample[] = [];
+  readonly #box: Box;
+  readonly #pid: number;
+  readonly #startedAt: number;
+  #at: number;
+  #receipts: number;
+  #server: Cpu;
+  #receivers: Cpu;
+
+  constructor(box: Box, pid: number, startedAt: number, receipts: number) {
+    this.#box = box;
+    this.#pid = pid;
+    this.#startedAt = startedAt;
+    this.#at = epochMs();
+    this.#receipts = receipts;
+    this.#server = cpuOf(pid);
+    this.#receivers = cpuOf(box.pids.receivers);
+  }
+
+  /** Keeps a sample when the last one is old enough. */
+  sample(receipts: number, connections: number): void {
+    const now = epochMs();
+    if (now - this.#at < samplePeriodMs) return;
+    const seconds = (now - this.#at) / 1_000;
+    const [server, receivers] = [cpuOf(this.#pid), cpuOf(this.#box.pids.receivers)];
+    const share = (cpu: Cpu): number => (cpu.userSeconds + cpu.systemSeconds) / seconds;
+    const { anonymousMiB, fileMiB } = residentParts(this.#pid);
+    this.samples.push({
+      atMs: now - this.#startedAt,
+      delivered: receipts,
+      deliveredPerSecond: (receipts - this.#receipts) / seconds,
+      connections,
+      serverCpu: share(minus(server, this.#server)),
+      receiversCpu: share(minus(receivers, this.#receivers)),
+      serverPrivateMiB: anonymousMiB,
+      serverFileMiB: fileMiB,
+    });
+    [this.#at, this.#receipts, this.#server, this.#receivers] = [now, receipts, server, receivers];
+  }
 }
 
 function ignore(): void {}

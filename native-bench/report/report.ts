@@ -133,11 +133,28 @@ export interface RestartReport {
     readonly serverFileMiBAtFirst: number;
     readonly serverPrivateMiBMax: number;
     readonly serverFileMiBMax: number;
+    /** Private and mapped together, at one moment. */
+    readonly serverResidentMiBMax: number;
   };
   readonly lost: number;
   readonly duplicates: number;
   /** Deliveries of a domain that came before one that was queued earlier. One connection to a site: 0 is right. */
   readonly outOfOrder: number;
+  /** About one a second, from the first delivery to the last. */
+  readonly samples: readonly RestartSample[];
+}
+
+/** One moment after the restart. Rates and shares of CPU are those since the moment before; 1: one core busy. */
+export interface RestartSample {
+  /** Since the start of the process. */
+  readonly atMs: number;
+  readonly delivered: number;
+  readonly deliveredPerSecond: number;
+  readonly connections: number;
+  readonly serverCpu: number;
+  readonly receiversCpu: number;
+  readonly serverPrivateMiB: number;
+  readonly serverFileMiB: number;
 }
 
 /** One run of Postern beside one of the peer, one after the other. */

@@ -176,6 +176,7 @@ function restartLines(restart: RestartReport): string[] {
       "mapped file MiB at first, at most",
       `${restart.memory.serverFileMiBAtFirst.toFixed(0)}, ${restart.memory.serverFileMiBMax.toFixed(0)}`,
     ],
+    ["private and mapped MiB at most", restart.memory.serverResidentMiBMax.toFixed(0)],
     ["lost, twice, out of order", `${restart.lost}, ${restart.duplicates}, ${restart.outOfOrder}`],
   ]);
 }

@@ -9,7 +9,8 @@ import type { Log } from "../telemetry/log.ts";
 const collectMs: Millis = 50;
 /** After a failure to write the log. Mail goes on meanwhile; the spool keeps the events. */
 const retryMs: Millis = 2_000;
-const batchesMax = 256;
+/** Batches read from the spool at once; one is a page at most, but for a single longer line. */
+const batchesMax = 1_024;
 /** Octets handed to the log at once, but for a single larger batch. */
 const appendBytesMax = 4 * 1024 * 1024;
 

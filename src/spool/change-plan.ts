@@ -55,11 +55,18 @@ export interface Write {
 }
 
 /** Records that one trim or one purge drops at most; the rest follows with later transactions. */
-const sweepMax = 128;
+const trimMax = 512;
+const purgeMax = 128;
 /** Least time between two looks for expired idempotency keys. */
 const purgeIntervalMs = 1_000;
-/** One outbox record is cut at a line end at about this size, so that its run of pages stays short. */
-const outboxRecordBytesMax = 64 * 1024;
+/**
+ * An outbox record is cut at a line end so that it fits one page of 4 KiB (its head, LMDB's, and this). Records of more
+ * pages need free ones in a row. A queue that drains leaves few of those: LMDB then takes all that it knows to be free into
+ * memory to look for them, and from then on orders the whole of it anew with each commit, in time that grows with its
+ * square.
+ */
+const outboxPayloadBytesMax = 4096 - 24 - recordHeadBytes;
+const lineFeed = 10;
 const scanStepKeys = 1_000;
 
 /** A message as the transaction that is being collected will leave it. Values are replaced, never changed. */
@@ -133,9 +140,9 @@ export class ChangePlanner {
   closing(sequence: number, now: Instant): { readonly writes: readonly Write[]; readonly nextSequence: number } {
     this.#writes = [];
     let next = sequence;
-    for (const text of joinLines(this.#lines)) {
+    for (const octets of pagesOf(Buffer.from(this.#lines.join("")))) {
       const key = outboxKey(next++);
-      this.#put(this.#environment.outbox, key, encodeOctets(this.#arena, recordKind.outbox, key, Buffer.from(text)));
+      this.#put(this.#environment.outbox, key, encodeOctets(this.#arena, recordKind.outbox, key, octets));
     }
     this.#lines = [];
     if (this.#trimLeft) this.#sweepOutbox();
@@ -411,14 +418,14 @@ export class ChangePlanner {
   }
 
   #sweepOutbox(): void {
-    const keys = keysIn(this.#environment.outbox, firstKey(), outboxKey(this.#trimmedThrough + 1), sweepMax);
+    const keys = keysIn(this.#environment.outbox, firstKey(), outboxKey(this.#trimmedThrough + 1), trimMax);
     for (const key of keys) this.#drop(this.#environment.outbox, key);
-    this.#trimLeft = keys.length === sweepMax;
+    this.#trimLeft = keys.length === trimMax;
   }
 
   #purgeIdempotency(now: Instant): void {
     const { idempotency } = this.#environment;
-    const expired = keysIn(idempotency, idempotencyRecordsEnd(), idempotencyExpiryEnd(now), sweepMax);
+    const expired = keysIn(idempotency, idempotencyRecordsEnd(), idempotencyExpiryEnd(now), purgeMax);
     for (const expiryKey of expired) {
       this.#drop(idempotency, expiryKey);
       const key = idempotencyKeyOfExpiry(expiryKey);
@@ -428,7 +435,7 @@ export class ChangePlanner {
       if (read.kind === "found" && (decodeJson(read.record) as IdempotencyRecord).expiresAt > now) continue;
       this.#drop(idempotency, key);
     }
-    if (expired.length < sweepMax) this.#nextPurgeAt = now + purgeIntervalMs;
+    if (expired.length < purgeMax) this.#nextPurgeAt = now + purgeIntervalMs;
   }
 
   #put(tree: Tree, key: Buffer, record: Buffer): void {
@@ -453,17 +460,17 @@ export function isFinished(entry: QueueEntry): boolean {
   return entry.recipients.every((recipient) => isFinal(recipient.state));
 }
 
-/** Joins the lines of the transaction to texts of about `outboxRecordBytesMax`, never within one operation's lines. */
-function joinLines(lines: readonly string[]): string[] {
-  const texts: string[] = [];
-  let text = "";
-  for (const part of lines) {
-    if (text !== "" && text.length + part.length > outboxRecordBytesMax) {
-      texts.push(text);
-      text = "";
+/** The lines of a transaction, in parts of whole lines that fit an outbox record each. A longer line is a part by itself. */
+function* pagesOf(lines: Buffer): Generator<Buffer> {
+  for (let start = 0; start < lines.length; ) {
+    let end = start + outboxPayloadBytesMax;
+    if (end >= lines.length) end = lines.length;
+    else {
+      const lastEnd = lines.lastIndexOf(lineFeed, end - 1);
+      const lineEnd = lastEnd >= start ? lastEnd : lines.indexOf(lineFeed, end);
+      end = lineEnd === -1 ? lines.length : lineEnd + 1;
     }
-    text += part;
+    yield lines.subarray(start, end);
+    start = end;
   }
-  if (text !== "") texts.push(text);
-  return texts;
 }
