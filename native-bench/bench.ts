@@ -4,13 +4,22 @@ import { readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type BenchOptions, helpText, listText, parseBenchOptions } from "./bench-options.ts";
 import { endOnSignals } from "./box.ts";
+import { measureIdleQueues } from "./idle-queues.ts";
 import { runLoad } from "./load-run.ts";
 import { findPeer, peerNames } from "./peers/peers.ts";
 import { hasPostfixTools, runWithPostfixTools } from "./peers/postfix-tools.ts";
 import { repositoryRoot } from "./postern-process.ts";
 import { startPostern } from "./postern-server.ts";
 import { reportHtml } from "./report/html.ts";
-import type { BenchReport, Check, Pair, RestartReport, RunReport } from "./report/report.ts";
+import type {
+  BaselineReport,
+  BenchReport,
+  Check,
+  IdleQueueReport,
+  Pair,
+  RestartReport,
+  RunReport,
+} from "./report/report.ts";
 import { bareSignatureUs, checksOf, machineOf, termsOf } from "./report/terms.ts";
 import { Progress, reportText } from "./report/text.ts";
 import { runRestart } from "./restart.ts";
@@ -53,6 +62,8 @@ async function bench(options: BenchOptions): Promise<number> {
   const runs: RunReport[] = [];
   const checks: Check[] = [];
   let restart: RestartReport | undefined;
+  let idleQueues: IdleQueueReport | undefined;
+  let baseline: BaselineReport | undefined;
   if (scenario.kind === "restart") {
     const progress = new Progress(process.stdout);
     progress.begin("postern");
@@ -68,8 +79,20 @@ async function bench(options: BenchOptions): Promise<number> {
     if (!options.keep) tidyUp(options.profile);
     checks.push(...checksOf(scenario.targets, "postern", restart));
   } else {
+    const beside = scenario.baseline === undefined ? undefined : { ...scenario.baseline, ...options.changes };
+    const runBeside = async (): Promise<RunReport[]> =>
+      beside === undefined ? [] : runAll(beside, { ...options, peer: undefined, profile: false });
+    const besides = await runBeside();
     runs.push(...(await runAll(scenario, options)));
-    for (const run of runs) if (run.server === "postern") checks.push(...checksOf(scenario.targets, "postern", run));
+    besides.push(...(await runBeside()));
+    if (beside !== undefined) baseline = baselineOf(beside, besides, runs);
+    if (scenario.idleQueues > 0) idleQueues = await idleQueuesOf(scenario);
+    if (!options.keep) tidyUp(options.profile);
+    const { ofAll = [], ofRuns = [] } = Object.groupBy(scenario.targets, ({ value }) =>
+      /^(baseline|idleQueues)\./.test(value) ? "ofAll" : "ofRuns",
+    );
+    for (const run of runs) if (run.server === "postern") checks.push(...checksOf(ofRuns, "postern", run));
+    checks.push(...checksOf(ofAll, "postern", { baseline, idleQueues }));
   }
   const report: BenchReport = {
     scenario: scenario.name,
@@ -78,6 +101,8 @@ async function bench(options: BenchOptions): Promise<number> {
     machine,
     terms: termsOf(scenario),
     runs,
+    baseline,
+    idleQueues,
     restart,
     pairs: pairsOf(runs),
     checks,
@@ -126,8 +151,26 @@ async function runAll(scenario: Scenario, options: BenchOptions): Promise<RunRep
       progress.end();
     }
   }
-  if (!options.keep) tidyUp(options.profile);
   return runs;
+}
+
+function baselineOf({ name }: Scenario, there: readonly RunReport[], here: readonly RunReport[]): BaselineReport {
+  const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const rates = (runs: readonly RunReport[]): number[] => runs.map(({ deliveredPerSecond }) => deliveredPerSecond);
+  return {
+    scenario: name,
+    deliveredPerSecond: rates(there),
+    serverUsPerMessage: there.map(({ cpu }) => cpu.serverUsPerMessage),
+    deliveredShare: mean(rates(here.filter(({ server }) => server === "postern"))) / mean(rates(there)),
+  };
+}
+
+function idleQueuesOf(scenario: Scenario): Promise<IdleQueueReport> {
+  const progress = new Progress(process.stdout);
+  progress.begin("idle queues");
+  const onProgress = (atMs: number, text: string): void => progress.note(atMs, text);
+  const measuring = measureIdleQueues({ scenario, messages: scenario.idleQueues, folder, template, onProgress });
+  return measuring.finally(() => progress.end());
 }
 
 /** Takes away what the runs left, but for the profiles where they are wanted. */

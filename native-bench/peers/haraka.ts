@@ -1,6 +1,7 @@
 // Haraka as a relay: a plugin of ours lets everyone relay and names each domain's exchanger.
 
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { domainsOf, hostOf } from "../bench-world.ts";
@@ -8,7 +9,7 @@ import { repositoryRoot } from "../postern-process.ts";
 import { PeerProcess, packagesFolder } from "./peer-process.ts";
 import type { Peer } from "./peers.ts";
 
-/** Where `npm install --prefix var/peers/packages/haraka Haraka` puts it, or the repository's own packages. */
+/** Where native-bench/README.md says to install it, or the repository's own packages. */
 function program(): string | undefined {
   const own = join(packagesFolder, "haraka/node_modules/Haraka/bin/haraka");
   if (existsSync(own)) return own;
@@ -19,11 +20,14 @@ function program(): string | undefined {
   }
 }
 
+/** What Postern takes at most, too. */
+const messageMaxBytes = 100 * 1_048_576;
+
 export const haraka: Peer = {
   name: "haraka",
-  howToInstall: "Install it: npm install --prefix var/peers/packages/haraka Haraka",
+  howToInstall: "native-bench/README.md says how to install it.",
   notes: [
-    "one process, a plugin names each domain's exchanger; no TLS, no DKIM, no content looked at; log level error",
+    "one process (its default), a plugin names each domain's exchanger; no TLS, no DKIM, no content looked at; log level error",
     "its queue is on the disk that Postern's spool is on; it writes there without fsync",
   ],
   isInstalled: () => program() !== undefined,
@@ -33,16 +37,18 @@ export const haraka: Peer = {
     const exchangers = Object.fromEntries(
       domainsOf(scenario).map(({ domain }, i) => [domain, hostOf(scenario, i).address]),
     );
+    // Its own start of a config; without it, it does not run.
+    execFileSync(process.execPath, [program() as string, "-i", folder], { stdio: "ignore" });
+    const connection = readFileSync(join(folder, "config/connection.ini"), "utf8");
     const files: Readonly<Record<string, string>> = {
       "config/smtp.ini": `listen=${host}:${port}\nnodes=0\n`,
       "config/plugins": "bench\n",
       "config/me": "mta1.sender.example\n",
-      "config/loglevel": "ERROR\n",
+      "config/log.ini": "[main]\nlevel=error\nformat=default\n",
+      "config/connection.ini": connection.replace(/^bytes=.*$/m, `bytes=${messageMaxBytes}`),
       "config/outbound.ini": `enable_tls=false\nconcurrency_max=${scenario.hosts * scenario.connectionsMax}\nlocal_mx_ok=true\n`,
-      "config/databytes": "104857600\n",
       "plugins/bench.js": plugin(exchangers, box.places.deliveryPort),
     };
-    for (const name of ["config", "plugins", "queue"]) mkdirSync(join(folder, name), { recursive: true });
     for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text);
     const command = { command: process.execPath, args: [program() as string, "-c", folder], cwd: folder };
     const daemon = new PeerProcess(command, join(folder, "start.log"));

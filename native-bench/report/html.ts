@@ -2,7 +2,7 @@
 
 import type { Latency } from "../audit.ts";
 import type { Percentiles } from "../source/load-plan.ts";
-import type { BenchReport, RunReport, Sample } from "./report.ts";
+import type { BenchReport, RestartReport, RunReport, Sample } from "./report.ts";
 import { barChart, escapeHtml, lineChart, type Series } from "./svg-chart.ts";
 import { reportText } from "./text.ts";
 
@@ -20,7 +20,7 @@ const style = `
 @media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --paper: #0d1117; --line: #30363d; } }
 body { margin: 2rem auto; max-width: 1200px; padding: 0 1rem; background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
 pre { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; padding: 1rem; font-size: 13px; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); gap: 1rem; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); gap: 1rem; align-items: start; }
 figure { margin: 0; border: 1px solid var(--line); border-radius: 6px; padding: .75rem; }
 figcaption { font-weight: 600; display: flex; flex-wrap: wrap; gap: .25rem 1rem; }
 .legend { font-weight: 400; display: inline-flex; flex-wrap: wrap; gap: .75rem; }
@@ -42,6 +42,7 @@ export function reportHtml(report: BenchReport): string {
 <h1>${escapeHtml(title)}</h1>
 <p>${escapeHtml(report.about)} (${escapeHtml(report.at)})</p>
 <pre>${escapeHtml(reportText(report).trim())}</pre>
+${report.restart === undefined ? "" : `<h2>After the kill</h2>\n<div class="charts">${restartChart(report.restart)}</div>`}
 ${report.runs.length > 1 ? `<h2>Side by side</h2>\n<div class="charts">${sideBySide(report.runs)}</div>` : ""}
 ${report.runs.map((run, i) => `<h2>Run ${i + 1}: ${escapeHtml(run.server)}</h2>\n<div class="charts">${runCharts(run)}</div>`).join("\n")}
 </body>
@@ -49,9 +50,25 @@ ${report.runs.map((run, i) => `<h2>Run ${i + 1}: ${escapeHtml(run.server)}</h2>\
 `;
 }
 
+function restartChart({ readySeconds, firstDeliverySeconds, drainSeconds }: RestartReport): string {
+  const steps = [
+    ["ready", readySeconds],
+    ["first delivery", firstDeliverySeconds],
+    ["all delivered", drainSeconds],
+  ] as const;
+  return barChart("From the start of the process", steps, "s");
+}
+
 function sideBySide(runs: readonly RunReport[]): string {
   const nameOf = (run: RunReport): string => `${run.server} (${runs.indexOf(run) + 1})`;
-  const bars = (pick: (run: RunReport) => number) => runs.map((run) => [nameOf(run), pick(run)] as const);
+  // In the colours of the lines beside them.
+  const bars = (title: string, unit: string, pick: (run: RunReport) => number): string =>
+    barChart(
+      title,
+      runs.map((run) => [nameOf(run), pick(run)] as const),
+      unit,
+      "each",
+    );
   return [
     lineChart({
       title: "Delivered",
@@ -59,16 +76,17 @@ function sideBySide(runs: readonly RunReport[]): string {
       yLabel: "messages",
       series: runs.map((run) => overTime(nameOf(run), run.samples, ({ delivered }) => delivered)),
     }),
-    barChart(
-      "Delivered a second",
-      bars(({ deliveredPerSecond }) => deliveredPerSecond),
-      "msg/s",
-    ),
-    barChart(
-      "CPU of the server",
-      bars(({ cpu }) => cpu.serverUsPerMessage),
-      "us a message",
-    ),
+    lineChart({
+      title: "From the sender's 250 to the receiver's",
+      xLabel: "share of the messages",
+      yLabel: "milliseconds",
+      logarithmic: true,
+      xTicks: percentileTicks,
+      series: runs.map((run) => percentileLine(nameOf(run), run.acceptToDelivery)),
+    }),
+    bars("Delivered a second", "messages", ({ deliveredPerSecond }) => deliveredPerSecond),
+    bars("CPU of the server", "us a message", ({ cpu }) => cpu.serverUsPerMessage),
+    bars("Private memory, at most", "MiB", ({ memory }) => memory.serverPrivateMiBMax),
   ].join("\n");
 }
 
@@ -125,15 +143,22 @@ function runCharts(run: RunReport): string {
       ],
     }),
     lineChart({
-      title: "Deferrals and connections",
+      title: "Connections to receivers",
       xLabel: "seconds",
-      yLabel: "count",
-      series: [
-        overTime("deferrals so far", samples, ({ deferrals }) => deferrals),
-        overTime("connections open", samples, ({ connections }) => connections),
-      ],
+      yLabel: "open",
+      series: [overTime("open", samples, ({ connections }) => connections)],
     }),
   ];
+  if (samples.some(({ deferrals }) => deferrals > 0)) {
+    charts.push(
+      lineChart({
+        title: "Deferrals",
+        xLabel: "seconds",
+        yLabel: "a second",
+        series: [rateOver("deferrals", samples, ({ deferrals }) => deferrals)],
+      }),
+    );
+  }
   if (samples.some(({ loopLagMs }) => loopLagMs !== undefined)) charts.push(loopAndSpool(samples));
   if (run.deferralsByOperator.length > 0) {
     const bars = run.deferralsByOperator

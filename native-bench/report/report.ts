@@ -72,6 +72,29 @@ export interface SourcesReport {
   readonly shareErrorMax: number;
 }
 
+/** The same server in another scenario, just before and just after this one. */
+export interface BaselineReport {
+  readonly scenario: string;
+  readonly deliveredPerSecond: readonly number[];
+  readonly serverUsPerMessage: readonly number[];
+  /** Messages a second here against the mean there. */
+  readonly deliveredShare: number;
+}
+
+/** What queues cost while they wait for their next attempt: see `idle-queues.ts`. */
+export interface IdleQueueReport {
+  readonly queues: number;
+  readonly messages: number;
+  /** JavaScript heap of all threads, after a full collection, against before; what DNS told of the domains is in it. */
+  readonly bytesPerQueue: number;
+  /** The same once all is delivered: what is left of a queue that is gone. */
+  readonly bytesKeptPerEmptiedQueue: number;
+  readonly heapMiBBefore: number;
+  readonly heapMiBWaiting: number;
+  readonly privateMiBBefore: number;
+  readonly privateMiBWaiting: number;
+}
+
 export interface RunReport {
   readonly server: string;
   readonly notes: readonly string[];
@@ -180,6 +203,8 @@ export interface BenchReport {
   readonly machine: Machine;
   readonly terms: Terms;
   readonly runs: readonly RunReport[];
+  readonly baseline?: BaselineReport | undefined;
+  readonly idleQueues?: IdleQueueReport | undefined;
   readonly restart?: RestartReport | undefined;
   /** Postern against the peer, pair by pair: above 1, Postern does more. */
   readonly pairs: readonly Pair[];

@@ -41,10 +41,10 @@ export function lineChart(chart: LineChart): string {
   const share = (value: number): number =>
     log ? Math.log10(Math.max(value, floor) / floor) / Math.log10(top / floor) : value / top;
   const atY = (value: number): number => height - plot.bottom - share(value) * (height - plot.top - plot.bottom);
-  const yTicks = log ? powers(floor, top) : evenly(top);
-  const xTicks = chart.xTicks ?? evenly(x.until).map((value) => [value, numberText(value)] as const);
+  const yTicks = log ? powers(floor, top) : tickTexts(evenly(top));
+  const xTicks = chart.xTicks ?? tickTexts(evenly(x.until));
   const parts = [
-    ...yTicks.map((value) => yTick(atY(value), numberText(value))),
+    ...yTicks.map(([value, text]) => yTick(atY(value), text)),
     ...xTicks.map(([value, text]) => xTick(atX(value), text)),
     label(width / 2, height - 4, "middle", chart.xLabel),
     label(6, plot.top - 8, "start", chart.yLabel),
@@ -60,6 +60,7 @@ export function barChart(
   title: string,
   bars: readonly (readonly [name: string, value: number])[],
   unit: string,
+  coloured: "alike" | "each" = "alike",
 ): string {
   const top = niceTop(most(bars.map(([, value]) => value)));
   const rowHeight = 20;
@@ -69,7 +70,7 @@ export function barChart(
     const length = (value / top) * (width - nameWidth - 90);
     return (
       `${label(nameWidth - 6, y + 13, "end", name)}<rect x="${nameWidth}" y="${y + 2}" width="${length.toFixed(1)}" ` +
-      `height="14" fill="${colours[0]}"/>${label(nameWidth + length + 6, y + 13, "start", `${numberText(value)} ${unit}`)}`
+      `height="14" fill="${colours[coloured === "each" ? i % colours.length : 0]}"/>${label(nameWidth + length + 6, y + 13, "start", `${numberText(value)} ${unit}`)}`
     );
   });
   return figure(title, parts, "", 16 + bars.length * rowHeight);
@@ -131,9 +132,18 @@ function evenly(until: number): number[] {
   return Array.from({ length: Math.floor(until / step + 1e-9) + 1 }, (_, i) => i * step);
 }
 
-function powers(from: number, until: number): number[] {
-  const ticks: number[] = [];
-  for (let value = from; value <= until * 1.001; value *= 10) ticks.push(value);
+/** All in the same unit, and with as many decimals as the step needs. */
+function tickTexts(values: readonly number[]): [value: number, text: string][] {
+  const isLarge = most(values) >= 10_000;
+  const unit = isLarge ? 1_000 : 1;
+  const step = ((values[1] ?? 0) - (values[0] ?? 0)) / unit;
+  const decimals = [0, 1, 2].find((count) => Math.abs(step * 10 ** count - Math.round(step * 10 ** count)) < 1e-9) ?? 3;
+  return values.map((value) => [value, value === 0 ? "0" : `${(value / unit).toFixed(decimals)}${isLarge ? "k" : ""}`]);
+}
+
+function powers(from: number, until: number): [value: number, text: string][] {
+  const ticks: [number, string][] = [];
+  for (let value = from; value <= until * 1.001; value *= 10) ticks.push([value, String(Number(value.toPrecision(1)))]);
   return ticks;
 }
 

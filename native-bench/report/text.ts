@@ -2,7 +2,7 @@
 
 import type { Latency } from "../audit.ts";
 import type { Percentiles } from "../source/load-plan.ts";
-import type { BenchReport, RestartReport, RunReport, Sample } from "./report.ts";
+import type { BenchReport, IdleQueueReport, RestartReport, RunReport, Sample } from "./report.ts";
 
 /** Plain lines come this far apart where the output is no terminal. */
 const plainLineEveryMs = 2_000;
@@ -74,6 +74,16 @@ export function reportText(report: BenchReport): string {
     "",
   ];
   if (report.runs.length > 0) lines.push(...runTable(report.runs), "");
+  if (report.baseline !== undefined) {
+    const { scenario, deliveredPerSecond, serverUsPerMessage, deliveredShare } = report.baseline;
+    const list = (values: readonly number[]): string => values.map((value) => value.toFixed(0)).join(" and ");
+    lines.push(
+      `  ${scenario}, before and after: ${list(deliveredPerSecond)} delivered a second, ${list(serverUsPerMessage)} us a message; ` +
+        `here ${(100 * deliveredShare).toFixed(0)} % of that rate`,
+      "",
+    );
+  }
+  if (report.idleQueues !== undefined) lines.push(...idleQueueLines(report.idleQueues), "");
   if (report.restart !== undefined) lines.push(...restartLines(report.restart), "");
   for (const [i, { delivered, accepted, cpu }] of report.pairs.entries()) {
     lines.push(
@@ -156,6 +166,16 @@ function runTable(runs: readonly RunReport[]): string[] {
     );
   }
   return rows(table);
+}
+
+function idleQueueLines(idle: IdleQueueReport): string[] {
+  return rows([
+    ["queues that wait for a retry", `${idle.queues}, with ${idle.messages} messages`],
+    ["heap of each", `${idle.bytesPerQueue.toFixed(0)} octets`],
+    ["kept of each once it is empty", `${idle.bytesKeptPerEmptiedQueue.toFixed(0)} octets (answers of DNS)`],
+    ["heap MiB before, waiting", `${idle.heapMiBBefore.toFixed(1)}, ${idle.heapMiBWaiting.toFixed(1)}`],
+    ["private MiB before, waiting", `${idle.privateMiBBefore.toFixed(0)}, ${idle.privateMiBWaiting.toFixed(0)}`],
+  ]);
 }
 
 function restartLines(restart: RestartReport): string[] {

@@ -1,6 +1,7 @@
 // Twenty thousand recipient domains: what queues that hold a message or two each cost.
 
 import { baseScenario, type Scenario } from "./scenario.ts";
+import { scenario as throughput } from "./throughput.ts";
 
 export const scenario: Scenario = {
   ...baseScenario,
@@ -9,4 +10,10 @@ export const scenario: Scenario = {
   messages: 40_000,
   domains: 20_000,
   hosts: 200,
+  idleQueues: 20_000,
+  baseline: throughput,
+  targets: [
+    { value: "baseline.deliveredShare", atLeast: 0.8 },
+    { value: "idleQueues.bytesPerQueue", atMost: 2_048 },
+  ],
 };

@@ -44,6 +44,10 @@ export interface Scenario {
   readonly connectionsMax: number;
   /** Other changes of `conf/bench.yaml`. */
   readonly overrides: readonly Override[];
+  /** After the run, in a server of its own: so many messages are put off, each in a queue of its own; 0: not measured. */
+  readonly idleQueues: number;
+  /** Runs before and after this one, to say what share of its rate this one reaches. */
+  readonly baseline: Scenario | undefined;
   readonly targets: readonly Target[];
 }
 
@@ -75,5 +79,7 @@ export const baseScenario: Omit<Scenario, "name" | "about"> = {
   sources: 1,
   connectionsMax: 4,
   overrides: [],
+  idleQueues: 0,
+  baseline: undefined,
   targets: [],
 };

@@ -27,7 +27,7 @@ import { Routes } from "./routes.ts";
 import { pendingIndexes } from "./settle.ts";
 import type { Settlements } from "./settlements.ts";
 import { Site } from "./site.ts";
-import type { Waiting } from "./waiting.ts";
+import { idle, type Waiting } from "./waiting.ts";
 import { WakeList } from "./wake-list.ts";
 import type { QueuedWork } from "./work.ts";
 
@@ -146,13 +146,13 @@ export class Dispatcher implements LaneOwner {
     }
     const head = queue.due.headDueAt();
     if (head === undefined) {
-      if (queue.phase.kind !== "backoff") queue.phase = { kind: "idle" };
+      if (queue.phase.kind !== "backoff") queue.phase = idle;
       this.#wakeList.set(queue, undefined);
       if (queue.due.isEmpty) this.#owner.emptied(queue);
       return;
     }
     if (head > this.#ports.clock.now()) {
-      if (queue.phase.kind !== "backoff") queue.phase = { kind: "idle" };
+      if (queue.phase.kind !== "backoff") queue.phase = idle;
       this.#wakeList.set(queue, head);
       return;
     }
@@ -163,13 +163,13 @@ export class Dispatcher implements LaneOwner {
   /** Takes a queue out of its site's ring, for a hold that covers it. */
   withdraw(queue: Waiting): void {
     if (queue.phase.kind === "contending") this.#siteOf(queue.plan)?.remove(queue);
-    if (queue.phase.kind !== "resolving") queue.phase = { kind: "idle" };
+    if (queue.phase.kind !== "resolving") queue.phase = idle;
     this.schedule(queue);
   }
 
   /** Ends the suspensions that keep a queue waiting, for an operator's `retry`. */
   resume(queue: Waiting): void {
-    if (queue.phase.kind === "backoff") queue.phase = { kind: "idle" };
+    if (queue.phase.kind === "backoff") queue.phase = idle;
     if (queue.route !== undefined) this.#routes.wake(queue.route.key);
     const site = this.#siteOf(queue.plan);
     if (site !== undefined) {
@@ -209,7 +209,7 @@ export class Dispatcher implements LaneOwner {
     const failures = queue.phase.kind === "backoff" ? queue.phase.failures : 0;
     queue.phase = { kind: "resolving" };
     this.#ports.planResolver.resolve(queue.name.domain).then((resolution) => {
-      queue.phase = { kind: "idle" };
+      queue.phase = idle;
       if (this.#stopping) return;
       switch (resolution.kind) {
         case "plan":
@@ -330,7 +330,7 @@ export class Dispatcher implements LaneOwner {
     const head = queue.due.headDueAt();
     if (head === undefined || head > now || queue.plan === undefined || queue.plan.until <= now) {
       site.remove(queue);
-      queue.phase = { kind: "idle" };
+      queue.phase = idle;
       this.schedule(queue);
       return;
     }
@@ -592,7 +592,7 @@ export class Dispatcher implements LaneOwner {
     for (const queue of site.queues()) {
       if (queue.route?.key !== routeKey) continue;
       site.remove(queue);
-      queue.phase = { kind: "idle" };
+      queue.phase = idle;
       this.schedule(queue);
     }
     for (const other of site.lanes.values()) other.takeBackRoute(routeKey);

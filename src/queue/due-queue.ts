@@ -66,7 +66,9 @@ export class DueQueue {
   insert(position: QueuePosition): void {
     if (position.dueAt === heldInstant) return;
     if (this.#onDisk && (this.#diskAfter === undefined || isBefore(this.#diskAfter, position))) return;
-    this.#push(position);
+    // A copy: whoever gives a whole entry is not to have it kept, with its recipients and replies, for days.
+    const { dueAt, queueId, entryNo } = position;
+    this.#push({ dueAt, queueId, entryNo });
     if (this.#window.size > windowGrowthMax) this.#trim();
   }
 

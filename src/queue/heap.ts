@@ -1,7 +1,7 @@
 // A binary min-heap over an array: what the windows and the wake-up list are ordered with.
 
 export class Heap<Item> {
-  readonly #items: Item[] = [];
+  #items: Item[] = [];
   readonly #before: (a: Item, b: Item) => boolean;
 
   constructor(before: (a: Item, b: Item) => boolean) {
@@ -17,6 +17,11 @@ export class Heap<Item> {
   }
 
   push(item: Item): void {
+    if (this.#items.length === 0) {
+      // An array that is pushed to takes room for 17 at once; most windows hold one item for hours.
+      this.#items = [item];
+      return;
+    }
     const items = this.#items;
     let at = items.length;
     items.push(item);

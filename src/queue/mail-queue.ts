@@ -8,7 +8,7 @@ import type { HoldRecord, IdempotencyRecord, Selection, SpoolOperation } from ".
 import { Actions } from "./actions.ts";
 import { digestOf } from "./digest.ts";
 import { Dispatcher, type Loaded } from "./dispatcher.ts";
-import { DueQueue, placeKey } from "./due-queue.ts";
+import { DueQueue, placeKey, type ScanQueue } from "./due-queue.ts";
 import { EventWriter, messageFields } from "./event-writer.ts";
 import { explainMessage, summarizeQueue } from "./explain.ts";
 import { Holds } from "./holds.ts";
@@ -29,7 +29,7 @@ import type {
   Submission,
 } from "./queue.ts";
 import { Settlements } from "./settlements.ts";
-import type { Waiting } from "./waiting.ts";
+import { idle, type Waiting } from "./waiting.ts";
 
 /** An idempotency key answers a repeated submission for this long. */
 const idempotencyMs: Millis = 48 * hourMs;
@@ -54,6 +54,8 @@ export class MailQueue implements Intake, Operations {
   readonly #actions: Actions;
   readonly #outbox: Outbox;
   readonly #queues = new Map<string, Waiting>();
+  /** One for all queues: there may be a hundred thousand. */
+  readonly #scan: ScanQueue;
   readonly #fresh = new Map<string, Loaded>();
   readonly #keysInFlight = new Map<string, Promise<AcceptResult>>();
   /** Queues found at start whose entries are not counted yet. */
@@ -68,6 +70,7 @@ export class MailQueue implements Intake, Operations {
     this.#fatal = ports.fatal;
     this.#ports = { ...ports, fatal: (error) => this.#fail(error) };
     this.#config = config;
+    this.#scan = (name, after, limit) => ports.spool.scanQueue(name, after, limit);
     this.#ids = new QueueIds(ports.clock, ports.random, ports.shard);
     this.#events = new EventWriter(ports);
     this.#holds = new Holds(ports.spool.holds());
@@ -364,16 +367,12 @@ export class MailQueue implements Intake, Operations {
     const key = queueKey(name);
     let queue = this.#queues.get(key);
     if (queue === undefined) {
-      const { spool } = this.#ports;
       const { stream, domain } = name;
+      const ownName = { stream, domain };
       queue = {
-        name: { stream, domain },
-        due: new DueQueue(
-          { stream, domain },
-          (queueName, after, limit) => spool.scanQueue(queueName, after, limit),
-          onDisk,
-        ),
-        phase: { kind: "idle" },
+        name: ownName,
+        due: new DueQueue(ownName, this.#scan, onDisk),
+        phase: idle,
         plan: undefined,
         route: undefined,
         wakeAt: undefined,

@@ -16,6 +16,9 @@ export type Phase =
   | { readonly kind: "contending" }
   | { readonly kind: "held"; readonly holdId: string };
 
+/** The same for all queues, which nearly all are idle. */
+export const idle: Phase = { kind: "idle" };
+
 export interface Waiting {
   readonly name: QueueName;
   readonly due: DueQueue;

@@ -121,6 +121,16 @@ test("the page holds its charts and nothing from elsewhere, and text from outsid
   t.match(reportText(report), /durable +each message on the disk/);
 });
 
+test("the ticks of an axis are all in one unit, with as many decimals as their step needs", (t) => {
+  const chart = (x: number, y: number): string =>
+    lineChart({ title: "t", xLabel: "", yLabel: "", series: [{ name: "a", points: [[x, y]] }] });
+  const ticks = (svg: string): string[] =>
+    [...svg.matchAll(/>([^<]*)<\/text>/g)].map(([, text = ""]) => text).filter((text) => text !== "");
+  t.strictSame(ticks(chart(10, 2)), ["0", "0.5", "1.0", "1.5", "2.0", "0", "2", "4", "6", "8", "10"]);
+  t.strictSame(ticks(chart(3, 10_000)).slice(0, 6), ["0", "2k", "4k", "6k", "8k", "10k"]);
+  t.end();
+});
+
 test("charts of nothing, of one point and of zeros are charts all the same", async (t) => {
   for (const points of [[], [[0, 0]], [[1, 5]]] as const) {
     const svg = lineChart({ title: "x", xLabel: "s", yLabel: "y", series: [{ name: "a", points }] });

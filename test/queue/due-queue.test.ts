@@ -201,3 +201,11 @@ test("the window stays bounded however much comes in or is looked at", (t) => {
   t.ok(scanned >= 3_000 / windowMax - 8, "most of it was read back from the disk in steps");
   t.end();
 });
+
+test("of an entry that is put in only its place is kept, not its recipients and replies", (t) => {
+  const queue = new DueQueue(name, () => [], false);
+  const entry = { dueAt: 5, queueId: "q1", entryNo: 0, recipients: ["much"] };
+  queue.insert(entry);
+  t.strictSame(queue.head(), { dueAt: 5, queueId: "q1", entryNo: 0 });
+  t.end();
+});
