@@ -9,22 +9,33 @@ export interface ContentFacts {
   readonly bodyIntact: boolean | undefined;
 }
 
-const headerEnd = Buffer.from("\r\n\r\n");
-const benchIdField = Buffer.from("\r\nX-Bench-Id: ");
-const benchBodyField = Buffer.from("\r\nX-Bench-Body: ");
-const idClause = Buffer.from("id ");
+const benchIdField = Buffer.from("X-Bench-Id: ");
+const benchBodyField = Buffer.from("X-Bench-Body: ");
 const carriageReturn = 13;
+const lineFeed = 10;
+const blank = 0x20;
+const letterI = 0x69;
+const letterD = 0x64;
 const queueIdLength = 16;
 
-/** `content` is the message as it was sent: CRLF line ends, no dot-stuffing. */
-export function inspectContent(content: Buffer): ContentFacts {
-  const end = content.indexOf(headerEnd);
-  const header = end < 0 ? content : content.subarray(0, end + 2);
-  return {
-    benchId: fieldValue(header, benchIdField) ?? "",
-    queueId: firstQueueId(header) ?? "",
-    bodyIntact: bodyIntact(fieldValue(header, benchBodyField), end < 0 ? undefined : content.subarray(end + 4)),
-  };
+/** The message in [from, end) of `bytes` is as it was sent: CRLF line ends, no dot-stuffing. Its header is read in one pass. */
+export function inspectContent(bytes: Buffer, from = 0, end: number = bytes.length): ContentFacts {
+  let benchId = "";
+  let queueId = "";
+  let mark: number | undefined;
+  let line = from;
+  for (let next = line; line < end; line = next) {
+    next = line;
+    while (next < end && bytes[next] !== lineFeed) next++;
+    next++;
+    if (bytes[line] === carriageReturn) break;
+    if (startsWith(bytes, line, benchIdField)) {
+      benchId = bytes.toString("latin1", line + benchIdField.length, Math.min(end, next - 2));
+    } else if (startsWith(bytes, line, benchBodyField)) mark = line + benchBodyField.length;
+    else if (queueId === "") queueId = queueIdIn(bytes, line, next);
+  }
+  const body = line + 2;
+  return { benchId, queueId, bodyIntact: mark === undefined ? undefined : hasMark(bytes, mark, body, end) };
 }
 
 /** The value of X-Bench-Body for a body. */
@@ -32,26 +43,27 @@ export function bodyMark(body: Uint8Array): string {
   return `${body.length}-${crc32(body).toString(16)}`;
 }
 
-function bodyIntact(mark: string | undefined, body: Buffer | undefined): boolean | undefined {
-  if (mark === undefined) return undefined;
-  return body !== undefined && bodyMark(body) === mark;
+/** Whether the mark at `mark` (see `bodyMark`) is that of the body in [from, end). */
+function hasMark(bytes: Buffer, mark: number, from: number, end: number): boolean {
+  if (from > end) return false;
+  const wanted = bodyMark(bytes.subarray(from, end));
+  for (let i = 0; i < wanted.length; i++) if (bytes[mark + i] !== wanted.charCodeAt(i)) return false;
+  return bytes[mark + wanted.length] === carriageReturn;
 }
 
-function fieldValue(header: Buffer, field: Buffer): string | undefined {
-  const at = header.indexOf(field);
-  if (at < 0) return undefined;
-  const start = at + field.length;
-  const end = header.indexOf(carriageReturn, start);
-  return header.toString("latin1", start, end < 0 ? header.length : end);
+function startsWith(bytes: Buffer, at: number, text: Buffer): boolean {
+  for (let i = 0; i < text.length; i++) if (bytes[at + i] !== text[i]) return false;
+  return true;
 }
 
-/** The id clause of the topmost Received field that has one of our shape (RFC 5321 section 4.4). */
-function firstQueueId(header: Buffer): string | undefined {
-  for (let at = header.indexOf(idClause); at >= 0; at = header.indexOf(idClause, at + 1)) {
-    const text = header.toString("latin1", at + idClause.length, at + idClause.length + queueIdLength);
+/** The id clause of our shape in a line of a Received field (RFC 5321 section 4.4), or `""`. */
+function queueIdIn(bytes: Buffer, from: number, end: number): string {
+  for (let at = from; at + 3 + queueIdLength <= end; at++) {
+    if (bytes[at] !== letterI || bytes[at + 1] !== letterD || bytes[at + 2] !== blank) continue;
+    const text = bytes.toString("latin1", at + 3, at + 3 + queueIdLength);
     if (isQueueId(text)) return text;
   }
-  return undefined;
+  return "";
 }
 
 const dotDot = Buffer.from("\r\n..");

@@ -75,7 +75,7 @@ function internetApi(): InternetApi {
       const dnsPort = await dns.listen(plan.dnsHost, plan.dnsPort);
       return { smtpPort, dnsPort };
     },
-    receipts: (from) => use().ledger.receipts.slice(from, from + receiptsPerCallMax),
+    receipts: (from) => use().ledger.receipts(from, receiptsPerCallMax),
     breaches: () => use().ledger.breaches,
     samples: () => use().ledger.samples,
     counts() {
@@ -83,7 +83,7 @@ function internetApi(): InternetApi {
       const cpu = process.cpuUsage();
       return {
         operators: sink.counts(),
-        receipts: ledger.receipts.length,
+        receipts: ledger.receiptCount,
         breaches: ledger.breachCount,
         questions: dns.questions,
         cpuMs: (cpu.user + cpu.system) / 1_000,
@@ -91,7 +91,7 @@ function internetApi(): InternetApi {
     },
     totals() {
       const { ledger, sink } = use();
-      return { receipts: ledger.receipts.length, breaches: ledger.breachCount, ...sink.totals() };
+      return { receipts: ledger.receiptCount, breaches: ledger.breachCount, ...sink.totals() };
     },
     change: ({ operator, patch }) => use().sink.change(operator, patch),
     async close() {

@@ -2,6 +2,7 @@
 
 import { createWriteStream, type WriteStream } from "node:fs";
 import type { Instant } from "../../src/core/time.ts";
+import { NumberColumn, TextColumn } from "../columns.ts";
 import type { Rule } from "./operator.ts";
 
 /** One recipient of one message for which a final dot came and was taken. */
@@ -32,9 +33,30 @@ export interface Breach {
 /** Breaches kept one by one; beyond it they are only counted. */
 const breachesKeptMax = 100_000;
 
-/** The receivers' record. Readers take what is new by its index. */
+/** What the copies of one message, one for each recipient, have in common. */
+export interface TakenMessage extends Omit<Receipt, "recipient" | "repliedAt"> {
+  readonly recipients: readonly string[];
+}
+
+const intactCodes: readonly Receipt["bodyIntact"][] = [undefined, false, true];
+
+/** The receivers' record, kept by column. Readers take what is new by its index. */
 export class Ledger {
-  readonly receipts: Receipt[] = [];
+  /** Copies in the order of their final dots. */
+  readonly #benchIds = new TextColumn();
+  readonly #queueIds = new TextColumn();
+  readonly #recipients = new TextColumn();
+  readonly #reversePaths = new NumberColumn();
+  readonly #operators = new NumberColumn();
+  readonly #addresses = new NumberColumn();
+  readonly #dots = new NumberColumn();
+  readonly #replies = new NumberColumn();
+  readonly #sizes = new NumberColumn();
+  readonly #intact = new NumberColumn();
+  /** Copies in the order in which they were answered or given up. */
+  readonly #settled = new NumberColumn();
+  readonly #names = new NameTable();
+
   readonly breaches: Breach[] = [];
   /** Whole messages kept for closer looks, such as a check of their signatures. */
   readonly samples: Buffer[] = [];
@@ -48,9 +70,62 @@ export class Ledger {
     this.#samplesMax = options.samplesMax ?? 0;
   }
 
-  addReceipt(receipt: Receipt): void {
-    this.receipts.push(receipt);
-    this.#file?.write(`${JSON.stringify(receipt)}\n`);
+  /** Notes a message whose final dot was taken. Returns the number of its first copy; the others follow it. */
+  take(message: TakenMessage): number {
+    const first = this.#dots.length;
+    const operator = this.#names.indexOf(message.operator);
+    const reversePath = this.#names.indexOf(message.reversePath);
+    const address = this.#names.indexOf(message.sourceAddress);
+    for (let i = 0; i < message.recipients.length; i++) {
+      this.#benchIds.push(message.benchId);
+      this.#queueIds.push(message.queueId);
+      this.#recipients.push(message.recipients[i] as string);
+      this.#reversePaths.push(reversePath);
+      this.#operators.push(operator);
+      this.#addresses.push(address);
+      this.#dots.push(message.dotAt);
+      this.#replies.push(Number.NaN);
+      this.#sizes.push(message.contentBytes);
+      this.#intact.push(message.bodyIntact === undefined ? 0 : message.bodyIntact ? 2 : 1);
+    }
+    return first;
+  }
+
+  /** Copies become receipts once their 250 has left (`repliedAt`), or nobody was there to get it any more (undefined). */
+  settle(first: number, count: number, repliedAt: Instant | undefined): void {
+    for (let copy = first; copy < first + count; copy++) {
+      if (repliedAt !== undefined) this.#replies.set(copy, repliedAt);
+      this.#settled.push(copy);
+      this.#file?.write(`${JSON.stringify(this.#receipt(copy))}\n`);
+    }
+  }
+
+  get receiptCount(): number {
+    return this.#settled.length;
+  }
+
+  /** At most `max` from an index on. */
+  receipts(from = 0, max = Number.POSITIVE_INFINITY): Receipt[] {
+    const part: Receipt[] = [];
+    const end = Math.min(this.#settled.length, from + max);
+    for (let i = from; i < end; i++) part.push(this.#receipt(this.#settled.at(i)));
+    return part;
+  }
+
+  #receipt(copy: number): Receipt {
+    const repliedAt = this.#replies.at(copy);
+    return {
+      operator: this.#names.at(this.#operators.at(copy)),
+      benchId: this.#benchIds.at(copy),
+      queueId: this.#queueIds.at(copy),
+      reversePath: this.#names.at(this.#reversePaths.at(copy)),
+      recipient: this.#recipients.at(copy),
+      sourceAddress: this.#names.at(this.#addresses.at(copy)),
+      dotAt: this.#dots.at(copy),
+      repliedAt: Number.isNaN(repliedAt) ? undefined : repliedAt,
+      contentBytes: this.#sizes.at(copy),
+      bodyIntact: intactCodes[this.#intact.at(copy)],
+    };
   }
 
   addBreach(breach: Breach): void {
@@ -59,13 +134,34 @@ export class Ledger {
     this.#file?.write(`${JSON.stringify(breach)}\n`);
   }
 
+  get wantsSamples(): boolean {
+    return this.samples.length < this.#samplesMax;
+  }
+
   /** Keeps a copy of the content while there is room for samples. */
-  offerSample(content: Buffer): void {
-    if (this.samples.length < this.#samplesMax) this.samples.push(Buffer.from(content));
+  offerSample(content: Uint8Array): void {
+    if (this.wantsSamples) this.samples.push(Buffer.from(content));
   }
 
   async close(): Promise<void> {
     const file = this.#file;
     if (file !== undefined) await new Promise<void>((resolve) => file.end(() => resolve()));
+  }
+}
+
+/** Texts of which there are few, each kept once. */
+class NameTable {
+  readonly #names: string[] = [];
+  readonly #indexes = new Map<string, number>();
+
+  indexOf(name: string): number {
+    const known = this.#indexes.get(name);
+    if (known !== undefined) return known;
+    this.#indexes.set(name, this.#names.length);
+    return this.#names.push(name) - 1;
+  }
+
+  at(index: number): string {
+    return this.#names[index] as string;
   }
 }

@@ -269,10 +269,8 @@ export function decideFinalDot(operator: Operator, visit: Visit, messageNo: numb
     return note(operator, { ...taken("", delayMs), rule: "lost-reply", after: "reset" });
   }
   const last = profile.messagesEnd === "silent" && visit.messages >= profile.messagesPerConnectionMax;
-  return note(operator, {
-    ...taken(`${profile.texts.accepted} ${messageNo.toString(36)}\r\n`, delayMs),
-    after: last ? "close" : "go-on",
-  });
+  const reply = `${profile.texts.accepted} ${messageNo.toString(36)}\r\n`;
+  return note(operator, taken(reply, delayMs, last ? "close" : "go-on"));
 }
 
 /** Whether the mailbox exists: a property of the address that no attempt changes. */
@@ -285,6 +283,7 @@ export function userExists(operator: Operator, recipient: string): boolean {
 }
 
 export function downNow(operator: Operator, now: Instant): DownWindow | undefined {
+  if (operator.profile.down.length === 0) return undefined;
   const sinceStartMs = now - operator.startedAt;
   return operator.profile.down.find((window) => sinceStartMs >= window.fromMs && sinceStartMs < window.untilMs);
 }
@@ -386,8 +385,8 @@ const silenced: Verdict = { rule: "down", accepted: false, reply: "", delayMs: 0
 const mailTaken = taken(reverseOk, 0);
 const rcptTaken = taken(recipientOk, 0);
 
-function taken(reply: string, delayMs: Millis): Verdict {
-  return { rule: "ok", accepted: true, reply, delayMs, after: "go-on", breach: false };
+function taken(reply: string, delayMs: Millis, after: "go-on" | "close" = "go-on"): Verdict {
+  return { rule: "ok", accepted: true, reply, delayMs, after, breach: false };
 }
 
 function resetBy(rule: Rule): Verdict {

@@ -108,7 +108,7 @@ export class SinkServer {
 
   #serve(accepted: Socket, host: SessionHost): void {
     let session: SinkSession | undefined;
-    const onRead = (count: number): void => session?.onData(this.#readBuffer.subarray(0, count));
+    const onRead = (count: number): void => session?.onData(this.#readBuffer, count);
     // TLS takes a socket over only while it reads by events.
     const socket = host.secureContext === undefined ? readInto(accepted, this.#readBuffer, onRead) : accepted;
     session = new SinkSession(socket, host, (ended) => this.#sessions.delete(ended));

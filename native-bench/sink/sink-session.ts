@@ -48,6 +48,7 @@ const recipientsMax = 1_000;
 /** A session keeps the memory of a content up to this size for the next one. */
 const contentKeptBytesMax = 262_144;
 const contentBytesFirst = 16_384;
+const chunkDigitsMax = 9;
 
 const badSequence = "503 5.5.1 Bad sequence of commands\r\n";
 const noRecipients = "554 5.5.1 No valid recipients\r\n";
@@ -55,7 +56,15 @@ const tooBig = "552 5.3.4 Message size exceeds fixed limit\r\n";
 const terminator = Buffer.from("\r\n.\r\n");
 const emptyTerminator = Buffer.from(".\r\n");
 const nothing = Buffer.alloc(0);
+const noKeywords: ReadonlySet<string> = new Set();
 const lineFeed = 10;
+const carriageReturn = 13;
+const blank = 0x20;
+const lowerCaseBit = 0x20;
+const mailVerb = Buffer.from("mail from:");
+const rcptVerb = Buffer.from("rcpt to:");
+const bdatVerb = Buffer.from("bdat ");
+const lastWord = Buffer.from(" last");
 
 const mailPattern = /^MAIL FROM: ?<((?:"(?:[^"\\]|\\.)*"|[^>"])*)>(.*)$/i;
 const rcptPattern = /^RCPT TO: ?<((?:"(?:[^"\\]|\\.)*"|[^>"])+)>(.*)$/i;
@@ -74,17 +83,6 @@ const rcptParameters: ReadonlyMap<string, string> = new Map([
   ["ORCPT", "DSN"],
 ]);
 
-/** A message taken at its final dot whose 250 has not left yet. */
-interface Unanswered {
-  readonly recipients: readonly string[];
-  readonly reversePath: string;
-  readonly benchId: string;
-  readonly queueId: string;
-  readonly bodyIntact: boolean | undefined;
-  readonly contentBytes: number;
-  readonly dotAt: number;
-}
-
 type Phase = "command" | "data" | "chunk" | "over";
 
 export class SinkSession {
@@ -96,10 +94,11 @@ export class SinkSession {
   #counted = false;
   #phase: Phase = "command";
   #secure = false;
-  #keywords: readonly string[] = [];
+  #keywords: ReadonlySet<string> = noKeywords;
   #greeted = false;
 
   #reversePath: string | undefined;
+  #reversePathLast = "";
   #recipients: string[] = [];
   /** A partial command line. */
   #partial = "";
@@ -113,7 +112,8 @@ export class SinkSession {
   /** Replies of the present flight, and how many messages in `#unanswered` they answer. */
   #out = "";
   #outAnswers = 0;
-  #unanswered: Unanswered[] = [];
+  /** Messages taken at their final dot whose 250 has not left yet: the number of the first copy and how many there are. */
+  #unanswered: number[] = [];
   #thinking: NodeJS.Timeout | undefined;
   #held: Buffer[] = [];
 
@@ -141,52 +141,53 @@ export class SinkSession {
   }
 
   #listen(): void {
-    this.#socket.on("data", (chunk: Buffer) => this.onData(chunk));
+    this.#socket.on("data", (chunk: Buffer) => this.onData(chunk, chunk.length));
     this.#socket.on("error", () => undefined);
     this.#socket.on("close", () => this.#over());
   }
 
-  /** Takes what was read. `chunk` is the reader's again when this returns. */
-  onData(chunk: Buffer): void {
+  /** Takes what was read: the first `count` octets, which are the reader's again when this returns. */
+  onData(bytes: Buffer, count: number): void {
     if (this.#phase === "over") return;
     this.activeAt = this.#host.now();
     if (this.#thinking !== undefined) {
-      this.#hold(chunk);
+      this.#hold(bytes, 0, count);
       return;
     }
-    this.#process(chunk);
+    this.#process(bytes, count);
     this.#flush();
   }
 
-  #process(chunk: Buffer): void {
+  #process(bytes: Buffer, end: number): void {
     let at = 0;
-    while (at < chunk.length) {
+    while (at < end) {
       if (this.#thinking !== undefined) {
-        this.#hold(chunk.subarray(at));
+        this.#hold(bytes, at, end);
         return;
       }
       if (this.#phase === "over") return;
       const secureBefore = this.#secure;
-      if (this.#phase === "command") at = this.#takeLine(chunk, at);
-      else if (this.#phase === "data") at = this.#takeData(chunk, at);
-      else at = this.#takeChunk(chunk, at);
+      if (this.#phase === "command") at = this.#takeLine(bytes, at, end);
+      else if (this.#phase === "data") at = this.#takeData(bytes, at, end);
+      else at = this.#takeChunk(bytes, at, end);
       // RFC 3207 section 4.2: what came in clear after STARTTLS is dropped.
       if (this.#secure !== secureBefore) return;
     }
   }
 
-  #hold(chunk: Buffer): void {
-    this.#held.push(Buffer.from(chunk));
+  #hold(bytes: Buffer, from: number, end: number): void {
+    this.#held.push(Buffer.from(bytes.subarray(from, end)));
     this.#socket.pause();
   }
 
   #resume(): void {
     const held = this.#held;
     this.#held = [];
+    this.activeAt = this.#host.now();
     for (let i = 0; i < held.length; i++) {
-      const chunk = held[i] as Buffer;
-      if (this.#thinking !== undefined) this.#held.push(chunk);
-      else this.#process(chunk);
+      const bytes = held[i] as Buffer;
+      if (this.#thinking !== undefined) this.#held.push(bytes);
+      else this.#process(bytes, bytes.length);
     }
     if (this.#thinking === undefined && this.#phase !== "over") this.#socket.resume();
     this.#flush();
@@ -194,22 +195,71 @@ export class SinkSession {
 
   // -- commands
 
-  #takeLine(chunk: Buffer, at: number): number {
-    const end = chunk.indexOf(lineFeed, at);
-    if (end < 0) {
-      this.#partial += chunk.toString("utf8", at);
+  #takeLine(bytes: Buffer, at: number, end: number): number {
+    let lineEnd = at;
+    while (lineEnd < end && bytes[lineEnd] !== lineFeed) lineEnd++;
+    if (lineEnd === end) {
+      this.#partial += bytes.toString("utf8", at, end);
       if (this.#partial.length > commandBytesMax) this.#say("500 5.5.6 Line too long\r\n", "close");
-      return chunk.length;
+      return end;
     }
-    let line = this.#partial + chunk.toString("utf8", at, end);
+    const next = lineEnd + 1;
+    if (lineEnd > at && bytes[lineEnd - 1] === carriageReturn) lineEnd--;
+    if (this.#partial === "" && this.#takeUsualLine(bytes, at, lineEnd)) return next;
+    let line = this.#partial + bytes.toString("utf8", at, lineEnd);
     this.#partial = "";
     if (line.endsWith("\r")) line = line.slice(0, -1);
     this.#command(line);
-    return end + 1;
+    return next;
+  }
+
+  /** MAIL, RCPT and BDAT as they nearly always look, without a text of the whole line. False: it does not look like that. */
+  #takeUsualLine(bytes: Buffer, at: number, end: number): boolean {
+    if (hasWord(bytes, at, mailVerb)) {
+      const path = at + mailVerb.length;
+      const pathEnd = plainPathEnd(bytes, path, end);
+      if (pathEnd < 0) return false;
+      const parameters = pathEnd + 1 === end ? "" : bytes.toString("latin1", pathEnd + 1, end);
+      this.#give(this.#mail(this.#reversePathIn(bytes, path + 1, pathEnd), parameters));
+      return true;
+    }
+    if (hasWord(bytes, at, rcptVerb)) {
+      const path = at + rcptVerb.length;
+      const pathEnd = plainPathEnd(bytes, path, end);
+      if (pathEnd <= path + 1) return false;
+      const parameters = pathEnd + 1 === end ? "" : bytes.toString("latin1", pathEnd + 1, end);
+      this.#give(this.#rcpt(bytes.toString("latin1", path + 1, pathEnd), parameters));
+      return true;
+    }
+    if (!hasWord(bytes, at, bdatVerb)) return false;
+    let size = 0;
+    let digitEnd = at + bdatVerb.length;
+    for (; digitEnd < end; digitEnd++) {
+      const digit = (bytes[digitEnd] as number) - 0x30;
+      if (digit < 0 || digit > 9) break;
+      size = 10 * size + digit;
+    }
+    const digits = digitEnd - at - bdatVerb.length;
+    const isLast = digitEnd + lastWord.length === end && hasWord(bytes, digitEnd, lastWord);
+    if (digits === 0 || digits > chunkDigitsMax || !(isLast || digitEnd === end)) return false;
+    this.#startChunk(size, isLast);
+    return true;
+  }
+
+  /** Most messages of a session come from one reverse-path. */
+  #reversePathIn(bytes: Buffer, from: number, end: number): string {
+    const last = this.#reversePathLast;
+    let i = last.length === end - from ? 0 : -1;
+    while (i >= 0 && i < last.length && bytes[from + i] === last.charCodeAt(i)) i++;
+    if (i < last.length || i < 0) this.#reversePathLast = bytes.toString("latin1", from, end);
+    return this.#reversePathLast;
   }
 
   #command(line: string): void {
-    const answer = this.#reactTo(line);
+    this.#give(this.#reactTo(line));
+  }
+
+  #give(answer: string | Verdict | undefined): void {
     if (typeof answer === "string") this.#say(answer);
     else if (answer !== undefined) this.#answer(answer);
   }
@@ -218,9 +268,9 @@ export class SinkSession {
   #reactTo(line: string): string | Verdict | undefined {
     switch (line.slice(0, 4).toUpperCase()) {
       case "MAIL":
-        return this.#mail(line);
+        return this.#mailLine(line);
       case "RCPT":
-        return this.#rcpt(line);
+        return this.#rcptLine(line);
       case "DATA":
         return this.#data();
       case "BDAT":
@@ -248,7 +298,7 @@ export class SinkSession {
 
   #helo(): string {
     this.#greeted = true;
-    this.#keywords = [];
+    this.#keywords = noKeywords;
     this.#reset();
     return `250 ${this.#host.hostName}\r\n`;
   }
@@ -258,46 +308,60 @@ export class SinkSession {
     this.#greeted = true;
     this.#reset();
     const offered = secureContext !== undefined && !this.#secure ? [...extensions, "STARTTLS"] : extensions;
-    this.#keywords = offered.map((keyword) => keyword.split(" ")[0] as string);
+    this.#keywords = new Set(offered.map((keyword) => keyword.split(" ")[0] as string));
     const lines = [hostName, ...offered];
     return lines.map((text, i) => `250${i === lines.length - 1 ? " " : "-"}${text}\r\n`).join("");
   }
 
-  #mail(line: string): string | Verdict {
+  #mailLine(line: string): string | Verdict {
     const match = mailPattern.exec(line);
-    if (!this.#greeted || this.#reversePath !== undefined) return badSequence;
-    if (match === null) return "501 5.5.4 Syntax: MAIL FROM:<address>\r\n";
-    const problem = this.#parameterProblem(match[2] as string, mailParameters);
+    if (match !== null) return this.#mail(match[1] as string, match[2] as string);
+    return this.#mayMail ? "501 5.5.4 Syntax: MAIL FROM:<address>\r\n" : badSequence;
+  }
+
+  get #mayMail(): boolean {
+    return this.#greeted && this.#reversePath === undefined;
+  }
+
+  #mail(reversePath: string, parameters: string): string | Verdict {
+    if (!this.#mayMail) return badSequence;
+    const problem = this.#parameterProblem(parameters, mailParameters);
     if (problem !== undefined) return problem;
-    const reversePath = match[1] as string;
-    const verdict = decideMail(this.#host.operator, this.#visit, reversePath, this.#host.now());
+    const verdict = decideMail(this.#host.operator, this.#visit, reversePath, this.activeAt);
     if (verdict.accepted) this.#reversePath = reversePath;
     return verdict;
   }
 
-  #rcpt(line: string): string | Verdict {
+  #rcptLine(line: string): string | Verdict {
     const match = rcptPattern.exec(line);
+    if (match !== null) return this.#rcpt(match[1] as string, match[2] as string);
+    return this.#reversePath === undefined ? badSequence : "501 5.5.4 Syntax: RCPT TO:<address>\r\n";
+  }
+
+  #rcpt(recipient: string, parameters: string): string | Verdict {
     if (this.#reversePath === undefined) return badSequence;
-    if (match === null) return "501 5.5.4 Syntax: RCPT TO:<address>\r\n";
-    const problem = this.#parameterProblem(match[2] as string, rcptParameters);
+    const problem = this.#parameterProblem(parameters, rcptParameters);
     if (problem !== undefined) return problem;
     if (this.#recipients.length >= recipientsMax) return "452 4.5.3 Too many recipients\r\n";
-    const recipient = match[1] as string;
-    const { operator } = this.#host;
-    const verdict = decideRcpt(operator, this.#visit, this.#reversePath, recipient, this.#host.now());
+    const verdict = decideRcpt(this.#host.operator, this.#visit, this.#reversePath, recipient, this.activeAt);
     if (verdict.accepted) this.#recipients.push(recipient);
     return verdict;
   }
 
   #parameterProblem(text: string, known: ReadonlyMap<string, string>): string | undefined {
     if (text === "") return undefined;
-    for (const parameter of text.trim().split(" ")) {
-      const [name = "", value = ""] = parameter.split("=", 2);
-      const keyword = known.get(name.toUpperCase());
-      if (keyword === undefined || !this.#keywords.includes(keyword)) {
+    const trimmed = text.trim();
+    for (let at = 0, end = 0; at <= trimmed.length; at = end + 1) {
+      end = trimmed.indexOf(" ", at);
+      if (end < 0) end = trimmed.length;
+      const equals = trimmed.indexOf("=", at);
+      const nameEnd = equals < 0 || equals > end ? end : equals;
+      const name = trimmed.slice(at, nameEnd);
+      const keyword = known.get(name) ?? known.get(name.toUpperCase());
+      if (keyword === undefined || !this.#keywords.has(keyword)) {
         return "555 5.5.4 MAIL FROM/RCPT TO parameters not recognized or not implemented\r\n";
       }
-      if (keyword === "SIZE" && Number(value) > contentBytesMax) return tooBig;
+      if (keyword === "SIZE" && Number(trimmed.slice(nameEnd + 1, end)) > contentBytesMax) return tooBig;
     }
     return undefined;
   }
@@ -316,13 +380,17 @@ export class SinkSession {
       this.#say("501 5.5.4 Syntax: BDAT <size> [LAST]\r\n", "close");
       return;
     }
-    this.#chunkLeft = Number(match[1]);
-    this.#chunkLast = match[2] !== undefined;
+    this.#startChunk(Number(match[1]), match[2] !== undefined);
+  }
+
+  #startChunk(bytes: number, isLast: boolean): void {
+    this.#chunkLeft = bytes;
+    this.#chunkLast = isLast;
     if (this.#reversePath === undefined) this.#chunkRefused = badSequence;
     else if (this.#recipients.length === 0) this.#chunkRefused = noRecipients;
     else if (this.#contentBytes + this.#chunkLeft > contentBytesMax) this.#chunkRefused = tooBig;
     else this.#chunkRefused = undefined;
-    if (this.#chunkLeft === 0) this.#chunkDone(nothing);
+    if (this.#chunkLeft === 0) this.#chunkDone(nothing, 0, 0);
     else this.#phase = "chunk";
   }
 
@@ -345,18 +413,23 @@ export class SinkSession {
 
   // -- content
 
-  #takeData(chunk: Buffer, at: number): number {
-    const rest = at === 0 ? chunk : chunk.subarray(at);
-    const end = this.#terminatorEnd(rest);
-    if (end === undefined) {
-      this.#append(rest);
+  #takeData(bytes: Buffer, at: number, end: number): number {
+    const rest = bytes.subarray(at, end);
+    const restEnd = this.#terminatorEnd(rest);
+    if (restEnd === undefined) {
+      this.#append(rest, 0, rest.length);
       if (this.#contentBytes > contentBytesMax) this.#say(tooBig, "close");
-      return chunk.length;
+      return end;
     }
-    const received = this.#whole(rest.subarray(0, end));
+    let received = rest.subarray(0, restEnd);
+    if (this.#contentBytes > 0) {
+      this.#append(received, 0, restEnd);
+      received = this.#content.subarray(0, this.#contentBytes);
+    }
     this.#phase = "command";
-    this.#finish(unstuff(received.subarray(0, received.length - emptyTerminator.length)));
-    return at + end;
+    const content = unstuff(received.subarray(0, received.length - emptyTerminator.length));
+    this.#finish(content, 0, content.length);
+    return at + restEnd;
   }
 
   /** Where the terminator (RFC 5321 section 4.1.1.4) ends in `rest`; it may have begun before. */
@@ -378,65 +451,61 @@ export class SinkSession {
     return Buffer.concat([terminator.subarray(0, 2), this.#content.subarray(0, count)]).subarray(-4);
   }
 
-  /** The content so far and its last part. */
-  #whole(last: Buffer): Buffer {
-    if (this.#contentBytes === 0) return last;
-    this.#append(last);
-    return this.#content.subarray(0, this.#contentBytes);
-  }
-
-  #append(part: Buffer): void {
-    const bytes = this.#contentBytes + part.length;
-    if (bytes > this.#content.length) {
+  #append(bytes: Buffer, from: number, end: number): void {
+    const contentBytes = this.#contentBytes + end - from;
+    if (contentBytes > this.#content.length) {
       const grown = Buffer.allocUnsafeSlow(
-        Math.max(bytes + this.#chunkLeft, 2 * this.#content.length, contentBytesFirst),
+        Math.max(contentBytes + this.#chunkLeft, 2 * this.#content.length, contentBytesFirst),
       );
       this.#content.copy(grown, 0, 0, this.#contentBytes);
       this.#content = grown;
     }
-    part.copy(this.#content, this.#contentBytes);
-    this.#contentBytes = bytes;
+    bytes.copy(this.#content, this.#contentBytes, from, end);
+    this.#contentBytes = contentBytes;
   }
 
-  #takeChunk(chunk: Buffer, at: number): number {
-    const end = Math.min(chunk.length, at + this.#chunkLeft);
-    const part = at === 0 && end === chunk.length ? chunk : chunk.subarray(at, end);
-    this.#chunkLeft -= part.length;
-    if (this.#chunkLeft === 0) this.#chunkDone(part);
-    else if (this.#chunkRefused === undefined) this.#append(part);
-    return end;
+  #takeChunk(bytes: Buffer, at: number, end: number): number {
+    const partEnd = Math.min(end, at + this.#chunkLeft);
+    this.#chunkLeft -= partEnd - at;
+    if (this.#chunkLeft === 0) this.#chunkDone(bytes, at, partEnd);
+    else if (this.#chunkRefused === undefined) this.#append(bytes, at, partEnd);
+    return partEnd;
   }
 
-  /** `last`: what of the chunk is not yet in the content. */
-  #chunkDone(last: Buffer): void {
+  /** What of the chunk is not yet in the content is in [from, end) of `bytes`. */
+  #chunkDone(bytes: Buffer, from: number, end: number): void {
     this.#phase = "command";
     if (this.#chunkRefused !== undefined) {
       this.#say(this.#chunkRefused);
       if (this.#chunkLast) this.#reset();
-    } else if (this.#chunkLast) {
-      this.#finish(this.#whole(last));
+    } else if (this.#chunkLast && this.#contentBytes === 0) {
+      this.#finish(bytes, from, end);
     } else {
-      this.#append(last);
-      this.#say("250 2.0.0 Chunk received\r\n");
+      this.#append(bytes, from, end);
+      if (this.#chunkLast) this.#finish(this.#content, 0, this.#contentBytes);
+      else this.#say("250 2.0.0 Chunk received\r\n");
     }
   }
 
-  #finish(content: Buffer): void {
+  /** The message is in [from, end) of `bytes`. */
+  #finish(bytes: Buffer, from: number, end: number): void {
     const { operator, ledger } = this.#host;
-    const dotAt = this.#host.now();
     const verdict = decideFinalDot(operator, this.#visit, this.#host.nextMessageNo());
     if (verdict.accepted) {
-      ledger.offerSample(content);
-      const { benchId, queueId, bodyIntact } = inspectContent(content);
-      this.#unanswered.push({
+      if (ledger.wantsSamples) ledger.offerSample(bytes.subarray(from, end));
+      const { benchId, queueId, bodyIntact } = inspectContent(bytes, from, end);
+      const first = ledger.take({
+        operator: operator.profile.name,
         recipients: this.#recipients,
         reversePath: this.#reversePath ?? "",
+        sourceAddress: this.#visit.sourceAddress,
         benchId,
         queueId,
         bodyIntact,
-        contentBytes: content.length,
-        dotAt,
+        contentBytes: end - from,
+        dotAt: this.activeAt,
       });
+      this.#unanswered.push(first, this.#recipients.length);
     }
     this.#reset();
     this.#answer(verdict, verdict.accepted && verdict.after !== "reset" ? 1 : 0);
@@ -507,28 +576,17 @@ export class SinkSession {
   #send(text: string, answers: number, after: (() => void) | undefined): void {
     if (this.#socket.writable) {
       if (text !== "") this.#socket.write(text, "latin1");
-      if (answers > 0) this.#record(this.#unanswered.splice(0, answers), this.#host.now());
+      if (answers > 0) this.#settle(answers, this.#host.now());
     }
     after?.();
   }
 
-  #record(messages: readonly Unanswered[], repliedAt: number | undefined): void {
-    for (const message of messages) {
-      for (const recipient of message.recipients) {
-        this.#host.ledger.addReceipt({
-          operator: this.#host.operator.profile.name,
-          benchId: message.benchId,
-          queueId: message.queueId,
-          reversePath: message.reversePath,
-          recipient,
-          sourceAddress: this.#visit.sourceAddress,
-          dotAt: message.dotAt,
-          repliedAt,
-          contentBytes: message.contentBytes,
-          bodyIntact: message.bodyIntact,
-        });
-      }
-    }
+  #settle(messages: number, repliedAt: number | undefined): void {
+    const pairs = this.#unanswered;
+    const end = Math.min(pairs.length, 2 * messages);
+    for (let i = 0; i < end; i += 2) this.#host.ledger.settle(pairs[i] as number, pairs[i + 1] as number, repliedAt);
+    if (end === pairs.length) pairs.length = 0;
+    else pairs.splice(0, end);
   }
 
   #over(): void {
@@ -536,11 +594,28 @@ export class SinkSession {
     clearTimeout(this.#thinking);
     this.#thinking = undefined;
     this.#held = [];
-    this.#record(this.#unanswered.splice(0), undefined);
+    this.#settle(this.#unanswered.length / 2, undefined);
     if (this.#counted) noteDisconnect(this.#host.operator, this.#visit.sourceAddress);
     this.#counted = false;
     this.#onOver(this);
   }
+}
+
+/** `word` is in lower case; letter case in `bytes` does not matter. */
+function hasWord(bytes: Buffer, at: number, word: Buffer): boolean {
+  for (let i = 0; i < word.length; i++) if (((bytes[at + i] ?? 0) | lowerCaseBit) !== word[i]) return false;
+  return true;
+}
+
+/** Where the `>` of a path that begins at `from` stands; -1 for a path that is quoted, not US-ASCII, or not complete. */
+function plainPathEnd(bytes: Buffer, from: number, end: number): number {
+  if (bytes[from] !== 0x3c) return -1;
+  for (let at = from + 1; at < end; at++) {
+    const octet = bytes[at] as number;
+    if (octet === 0x3e) return at + 1 === end || bytes[at + 1] === blank ? at : -1;
+    if (octet <= blank || octet > 0x7e || octet === 0x22 || octet === 0x5c) return -1;
+  }
+  return -1;
 }
 
 /** IPv4 addresses that arrive mapped into IPv6 are the same source. */
