@@ -97,18 +97,43 @@ export class ContentReader {
     let end = -1;
     let at = start;
     const length = chunk.length;
+    /** The chunk as words of four octets, from the first offset that one may begin at. */
+    const wordStart = -chunk.byteOffset & 3;
+    const words = wordsOf(chunk, wordStart);
     while (at < length) {
       const octet = chunk[at++] as number;
       switch (state) {
         case inLine:
           highBits |= octet;
           if (octet > cr) {
-            // The fast path: the rest of a line, octet by octet, until a control.
+            // The fast path: the rest of a line until a control, four octets at once where they stand so in a word.
             while (at < length) {
+              if (((at - wordStart) & 3) === 0) {
+                const wordAt = (at - wordStart) >> 2;
+                let ahead = wordAt;
+                while (ahead < words.length) {
+                  const word = words[ahead] as number;
+                  if (hasControl(word)) break;
+                  highBits |= word;
+                  ahead++;
+                }
+                at += (ahead - wordAt) << 2;
+                if (at >= length) break;
+              }
               const next = chunk[at] as number;
-              if (next <= cr) break;
-              highBits |= next;
-              at++;
+              if (next > cr) {
+                highBits |= next;
+                at++;
+                continue;
+              }
+              // A usual line end and a usual first octet behind it need no turns of the switch.
+              if (next !== cr || chunk[at + 1] !== lf) break;
+              const first = chunk[at + 2];
+              if (first === undefined || first <= cr || first === dot) break;
+              highBits |= first;
+              if (at + 2 - lineBegin > lineBytesMax) this.#refuse("line-too-long");
+              lineBegin = at + 2;
+              at += 3;
             }
           } else if (octet === cr) state = inLineCr;
           else if (octet === lf) this.#refuse("bare-cr-lf");
@@ -187,7 +212,7 @@ export class ContentReader {
       chunks: this.#chunks,
       bytes: this.#bytes,
       hasDotLines: this.#hasDotLines,
-      has8Bit: (this.#highBits & 0x80) !== 0,
+      has8Bit: (this.#highBits & 0x80808080) !== 0,
     };
   }
 
@@ -256,4 +281,17 @@ export class ContentReader {
     if (this.#fault === undefined || fault === "bare-cr-lf") this.#fault = fault;
     this.dispose();
   }
+}
+
+/**
+ * Whether one of the word's four octets is at most CR. Exact for each octet below 128 up to the first that is, and octets
+ * above 127 never count.
+ */
+function hasControl(word: number): boolean {
+  return ((word - 0x0e0e0e0e) & ~word & 0x80808080) !== 0;
+}
+
+function wordsOf(chunk: Buffer, start: number): Int32Array {
+  const count = (chunk.length - start) >> 2;
+  return count > 0 ? new Int32Array(chunk.buffer, chunk.byteOffset + start, count) : new Int32Array(0);
 }

@@ -8,12 +8,15 @@ import { modelContent } from "./content-model.ts";
 
 const limits = { messageBytesMax: 1e9, lineBytesMax: 1e9, headerSectionBytesMax: 1e9 };
 
-function readAll(raw: string, pieces: readonly number[], budget = new MemoryBudget(1e9)) {
-  const reader = new ContentReader(limits, budget);
+/** `shift`: octets before the pieces in their buffers, which the reader must neither read nor write. */
+function readAll(raw: string, pieces: readonly number[], shift = 0) {
+  const reader = new ContentReader(limits, new MemoryBudget(1e9));
   let at = 0;
   for (const size of [...pieces, raw.length]) {
-    const piece = Buffer.from(raw.slice(at, at + size), "latin1");
-    if (piece.length === 0) continue;
+    const text = raw.slice(at, at + size);
+    if (text === "") continue;
+    const piece = Buffer.from(new ArrayBuffer(shift + text.length), shift);
+    piece.write(text, "latin1");
     const end = reader.read(piece, 0);
     at += end === -1 ? piece.length : end;
     if (end !== -1) return { reader, at };
@@ -21,9 +24,9 @@ function readAll(raw: string, pieces: readonly number[], budget = new MemoryBudg
   return { reader, at: -1 };
 }
 
-function agreesWithModel(raw: string, pieces: readonly number[]): boolean {
+function agreesWithModel(raw: string, pieces: readonly number[], shift = 0): boolean {
   const model = modelContent(raw);
-  const { reader, at } = readAll(raw, pieces);
+  const { reader, at } = readAll(raw, pieces, shift);
   if (model === undefined) return at === -1;
   if (at !== raw.length - model.rest.length) return false;
   const isBad = reader.fault === "bare-cr-lf" || reader.fault === "nul";
@@ -32,7 +35,12 @@ function agreesWithModel(raw: string, pieces: readonly number[]): boolean {
   const content = reader.content();
   const text = Buffer.concat(content.chunks).toString("latin1");
   const hasDotLines = text.split("\r\n").some((line) => line.startsWith("."));
-  return text === model.content && content.bytes === text.length && content.hasDotLines === hasDotLines;
+  return (
+    text === model.content &&
+    content.bytes === text.length &&
+    content.hasDotLines === hasDotLines &&
+    content.has8Bit === /[\x80-\xff]/.test(text)
+  );
 }
 
 const octets = fc.string({ unit: fc.constantFrom("\r", "\n", "\r\n", ".", "\0", "x", "\r\n."), maxLength: 12 });
@@ -43,6 +51,26 @@ test("any mixture of CR, LF, dots and NUL, cut anywhere, is one content up to th
       agreesWithModel(`${text}\r\n.\r\ny\r\n.\r\n`, pieces),
     ),
     { numRuns: 3_000 },
+  );
+  t.pass();
+});
+
+test("long lines, octets above 127 and controls at any place of a word are found, wherever the buffer begins", async (t) => {
+  const run = fc.integer({ min: 1, max: 13 }).map((length) => "x".repeat(length));
+  const other = fc.constantFrom("\r\n", "\r\n.", "\r\n..", "\t", "\x80", "\xff", "\x0e", "\x7f");
+  const bad = fc.constantFrom("\r", "\n", "\0");
+  const piece = fc.oneof(
+    { weight: 10, arbitrary: run },
+    { weight: 10, arbitrary: other },
+    { weight: 1, arbitrary: bad },
+  );
+  const text = fc.array(piece, { maxLength: 30 }).map((pieces) => pieces.join(""));
+  const cuts = fc.array(fc.integer({ min: 1, max: 40 }), { maxLength: 8 });
+  fc.assert(
+    fc.property(text, cuts, fc.integer({ min: 0, max: 7 }), (content, pieces, shift) =>
+      agreesWithModel(`${content}\r\n.\r\ny\r\n.\r\n`, pieces, shift),
+    ),
+    { numRuns: 5_000 },
   );
   t.pass();
 });
