@@ -58,12 +58,12 @@ export function fromDomain(value: string): string | undefined {
   if (domain.endsWith(".")) domain = domain.slice(0, -1);
   // domainToASCII is a URL parser: it takes far more than domains, and cuts off what follows a slash.
   if (domain.length > 255 || !/^[\w.\u0080-\u{10ffff}-]+$/u.test(domain)) return undefined;
-  const ascii = domainToASCII(domain);
-  return isDomainName(ascii) ? ascii.toLowerCase() : undefined;
+  const ascii = (/^[\w.-]+$/.test(domain) ? domain : domainToASCII(domain)).toLowerCase();
+  return isDomainName(ascii) ? ascii : undefined;
 }
 
 function isDomainName(text: string): boolean {
-  return text !== "" && text.length <= 253 && text.split(".").every((label) => /^[a-zA-Z0-9_-]{1,63}$/.test(label));
+  return text.length <= 253 && /^[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*$/.test(text);
 }
 
 function endOfQuoted(value: string, start: number): number {

@@ -5,6 +5,7 @@ import type { DeliveryEvent, EventKind } from "../core/event.ts";
 import { encodeBase32 } from "../core/ids.ts";
 import type { Message } from "../core/message.ts";
 import type { Fault, Outcome } from "../core/outcome.ts";
+import type { Reply } from "../core/reply.ts";
 import type { QueuePorts } from "./ports.ts";
 
 /** What is known about the way that an event's message took. */
@@ -32,7 +33,7 @@ export class EventWriter {
 
   line(kind: EventKind, fields: EventFields): string {
     const { clock, node, shard, formatEvent } = this.#ports;
-    return formatEvent({ id: `${this.#run}-${shard}-${this.#count++}`, kind, at: clock.now(), node, shard, ...fields });
+    return formatEvent({ ...fields, id: `${this.#run}-${shard}-${this.#count++}`, kind, at: clock.now(), node, shard });
   }
 
   /** An event about one recipient of a message. `reason`: an operator's, where there is no outcome. */
@@ -46,6 +47,8 @@ export class EventWriter {
   ): string {
     const fault = outcome === undefined || outcome.kind === "delivered" ? undefined : outcome.fault;
     const { info } = context;
+    const said = outcome === undefined ? { reply: undefined, stage: undefined, reason } : whatWasSaid(outcome);
+    // Field by field: spreading objects that may be absent costs more than all the rest of an event.
     return this.line(kind, {
       ...messageFields(message),
       forwardPath,
@@ -53,17 +56,15 @@ export class EventWriter {
       source: context.source,
       pool: context.pool,
       attempts: context.attempts,
-      ...(info === undefined
-        ? undefined
-        : {
-            remote: info.remote,
-            tls: info.tls,
-            sessionId: info.sessionId,
-            transactionMs: info.transactionMs,
-            queuedMs: Math.max(0, info.startedAt - message.receivedAt),
-          }),
-      ...(outcome === undefined ? { reason } : outcomeFields(outcome)),
-      bounceClass: fault === undefined ? undefined : this.classOf(fault, context.site),
+      remote: info?.remote,
+      tls: info?.tls,
+      sessionId: info?.sessionId,
+      transactionMs: info?.transactionMs,
+      queuedMs: info && Math.max(0, info.startedAt - message.receivedAt),
+      reply: said.reply,
+      stage: said.stage,
+      reason: said.reason,
+      bounceClass: fault && this.classOf(fault, context.site),
       signedBy: context.signedBy.length > 0 ? context.signedBy : undefined,
     });
   }
@@ -86,16 +87,22 @@ export function messageFields(message: Message): EventFields {
   };
 }
 
-function outcomeFields(outcome: Outcome): EventFields {
-  if (outcome.kind === "delivered") return { reply: outcome.reply, stage: "final-dot" };
+interface Said {
+  readonly reply: Reply | undefined;
+  readonly stage: string | undefined;
+  readonly reason: string | undefined;
+}
+
+function whatWasSaid(outcome: Outcome): Said {
+  if (outcome.kind === "delivered") return { reply: outcome.reply, stage: "final-dot", reason: undefined };
   const { fault } = outcome;
   switch (fault.kind) {
     case "reply":
-      return { reply: fault.reply, stage: fault.stage };
+      return { reply: fault.reply, stage: fault.stage, reason: undefined };
     case "network":
     case "dns":
-      return { reason: fault.message, stage: fault.stage };
+      return { reply: undefined, stage: fault.stage, reason: fault.message };
     case "policy":
-      return { reason: fault.message };
+      return { reply: undefined, stage: undefined, reason: fault.message };
   }
 }

@@ -11,6 +11,7 @@ import {
   type MetricValue,
   Registry,
 } from "prom-client";
+import { Tallies } from "./tallies.ts";
 
 /** Distinct values that one label may take in one registry; further ones are counted as "other". */
 export const labelValuesMax = 500;
@@ -78,12 +79,16 @@ export function makeMetrics(registry: Registry): Metrics {
     help: "Messages accepted: on the disk before the 250.",
     labelNames: ["stream"],
     registers,
+    collect: () => messageTallies.tell(),
   });
+  const messageTallies = new Tallies(([stream]: readonly string[]) => ingestMessages.labels(stream as string));
   const ingestBytes = new Counter({
     name: "postern_ingest_content_bytes_total",
     help: "Octets of content accepted.",
     registers,
+    collect: () => byteTallies.tell(),
   });
+  const byteTallies = new Tallies(() => ingestBytes);
   const ingestRejections = new Counter({
     name: "postern_ingest_rejections_total",
     help: "Submissions refused, by reason.",
@@ -119,7 +124,9 @@ export function makeMetrics(registry: Registry): Metrics {
     help: "Attempts at a recipient, by what they came to.",
     labelNames: ["site", "source", "kind"],
     registers,
+    collect: () => attemptTallies.tell(),
   });
+  const attemptTallies = new Tallies((labels) => attempts.labels(...(labels as [string, string, string])));
   const connections = new Gauge({
     name: "postern_delivery_connections",
     help: "Connections to receivers open now.",
@@ -179,22 +186,20 @@ export function makeMetrics(registry: Registry): Metrics {
     aggregator: "max",
   });
 
-  const ingestByStream = children((stream) => ingestMessages.labels(stream));
   const delayByStream = children((stream) => acceptToDelivery.labels(stream));
-  const attemptsByLane = children((site, source, kind) => attempts.labels(site, source, kind));
   const connectionsByLane = children((site, source) => connections.labels(site, source));
 
   return {
     ingestMessage(stream, contentBytes) {
-      ingestByStream(streams.of(stream)).inc();
-      ingestBytes.inc(contentBytes);
+      messageTallies.of(streams.of(stream)).add(1);
+      byteTallies.of().add(contentBytes);
     },
     ingestRejection: (reason) => ingestRejections.labels(words.of(reason)).inc(),
     ingestConnections: (count) => ingestConnections.set(count),
     queueRecipients: (stream, state, count) => queueRecipients.labels(streams.of(stream), words.of(state)).set(count),
     queueOldestSeconds: (seconds) => queueOldest.set(seconds),
     acceptToDelivery: (stream, seconds) => delayByStream(streams.of(stream)).observe(seconds),
-    deliveryAttempt: (site, source, kind) => attemptsByLane(sites.of(site), sources.of(source), kind).inc(),
+    deliveryAttempt: (site, source, kind) => attemptTallies.of(sites.of(site), sources.of(source), kind).add(1),
     deliveryConnections: (site, source, count) => connectionsByLane(sites.of(site), sources.of(source)).set(count),
     suspension: (site, source) => suspensions.labels(sites.of(site), sources.of(source)).inc(),
     bounce: (bounceClass) => bounces.labels(words.of(bounceClass)).inc(),
