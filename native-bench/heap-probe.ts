@@ -39,8 +39,9 @@ export class HeapProbe implements Disposable {
     socket.addEventListener("message", ({ data }) => this.#received("", JSON.parse(String(data)) as Answer));
   }
 
-  static async open(port: number): Promise<HeapProbe> {
-    const socket = new WebSocket(await debuggerUrl(port));
+  /** Rejects when no inspector answers there in time. */
+  static async open(port: number, timeoutMs: number = openTimeoutMs): Promise<HeapProbe> {
+    const socket = new WebSocket(await debuggerUrl(port, timeoutMs));
     await new Promise<void>((resolve, reject) => {
       socket.addEventListener("open", () => resolve());
       socket.addEventListener("error", () => reject(new Error("the inspector refuses the connection")));
@@ -102,7 +103,7 @@ export class HeapProbe implements Disposable {
   }
 }
 
-async function debuggerUrl(port: number): Promise<string> {
+async function debuggerUrl(port: number, timeoutMs: number): Promise<string> {
   for (let waitedMs = 0; ; waitedMs += retryMs) {
     try {
       const targets = (await (await fetch(`http://127.0.0.1:${port}/json/list`)).json()) as {
@@ -111,7 +112,7 @@ async function debuggerUrl(port: number): Promise<string> {
       const [target] = targets;
       if (target !== undefined) return target.webSocketDebuggerUrl;
     } catch (error) {
-      if (waitedMs > openTimeoutMs) throw new Error("the inspector does not answer", { cause: error });
+      if (waitedMs > timeoutMs) throw new Error("the inspector does not answer", { cause: error });
     }
     await pause(retryMs);
   }

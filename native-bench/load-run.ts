@@ -61,10 +61,13 @@ export async function runLoad(plan: LoadRunPlan): Promise<RunReport> {
 async function warmUp(box: Box, server: RunningServer, scenario: Scenario): Promise<InternetTotals> {
   if (scenario.warmUpMessages === 0) return box.totals();
   const { acknowledged } = await box.load(warmUpPlanOf(scenario, server.target));
-  const until = epochMs() + stallMs;
+  let progress = 0;
+  let progressAt = epochMs();
   for (;;) {
     const totals = await box.totals();
-    if (totals.receipts >= acknowledged * scenario.recipientsPerMessage || epochMs() > until) return totals;
+    if (totals.receipts > progress) [progress, progressAt] = [totals.receipts, epochMs()];
+    // A copy of the warm-up that came later would be taken for one of the run.
+    if (progress >= acknowledged * scenario.recipientsPerMessage || epochMs() - progressAt > stallMs) return totals;
     await pause(samplePeriodMs);
   }
 }

@@ -2,7 +2,7 @@
 
 import type { Latency } from "../audit.ts";
 import type { Percentiles } from "../source/load-plan.ts";
-import type { BenchReport, RestartReport, RunReport, Sample } from "./report.ts";
+import type { BenchReport, RestartReport, RestartSample, RunReport, Sample } from "./report.ts";
 import { barChart, escapeHtml, lineChart, type Series } from "./svg-chart.ts";
 import { reportText } from "./text.ts";
 
@@ -42,7 +42,7 @@ export function reportHtml(report: BenchReport): string {
 <h1>${escapeHtml(title)}</h1>
 <p>${escapeHtml(report.about)} (${escapeHtml(report.at)})</p>
 <pre>${escapeHtml(reportText(report).trim())}</pre>
-${report.restart === undefined ? "" : `<h2>After the kill</h2>\n<div class="charts">${restartChart(report.restart)}</div>`}
+${report.restart === undefined ? "" : `<h2>After the kill</h2>\n<div class="charts">${restartCharts(report.restart)}</div>`}
 ${report.runs.length > 1 ? `<h2>Side by side</h2>\n<div class="charts">${sideBySide(report.runs)}</div>` : ""}
 ${report.runs.map((run, i) => `<h2>Run ${i + 1}: ${escapeHtml(run.server)}</h2>\n<div class="charts">${runCharts(run)}</div>`).join("\n")}
 </body>
@@ -50,13 +50,40 @@ ${report.runs.map((run, i) => `<h2>Run ${i + 1}: ${escapeHtml(run.server)}</h2>\
 `;
 }
 
-function restartChart({ readySeconds, firstDeliverySeconds, drainSeconds }: RestartReport): string {
+function restartCharts({ readySeconds, firstDeliverySeconds, drainSeconds, samples }: RestartReport): string {
+  const over = (name: string, pick: (sample: RestartSample) => number): Series => overTime(name, samples, pick);
+  const chart = (title: string, yLabel: string, ...series: readonly Series[]): string =>
+    lineChart({ title, xLabel: "seconds from the start of the process", yLabel, series });
   const steps = [
     ["ready", readySeconds],
     ["first delivery", firstDeliverySeconds],
     ["all delivered", drainSeconds],
   ] as const;
-  return barChart("From the start of the process", steps, "s");
+  return [
+    chart(
+      "Delivered",
+      "a second",
+      over("delivered", ({ deliveredPerSecond }) => deliveredPerSecond),
+    ),
+    chart(
+      "CPU",
+      "cores",
+      over("postern", ({ serverCpu }) => serverCpu),
+      over("receivers", ({ receiversCpu }) => receiversCpu),
+    ),
+    chart(
+      "Memory",
+      "MiB",
+      over("private", ({ serverPrivateMiB }) => serverPrivateMiB),
+      over("mapped files", ({ serverFileMiB }) => serverFileMiB),
+    ),
+    chart(
+      "Connections to receivers",
+      "open",
+      over("open", ({ connections }) => connections),
+    ),
+    barChart("From the start of the process", steps, "s"),
+  ].join("\n");
 }
 
 function sideBySide(runs: readonly RunReport[]): string {
@@ -190,7 +217,11 @@ function loopAndSpool(samples: readonly Sample[]): string {
   ].join("\n");
 }
 
-function overTime(name: string, samples: readonly Sample[], pick: (sample: Sample) => number): Series {
+function overTime<Of extends { readonly atMs: number }>(
+  name: string,
+  samples: readonly Of[],
+  pick: (sample: Of) => number,
+): Series {
   return { name, points: samples.map((sample) => [sample.atMs / 1_000, pick(sample)] as const) };
 }
 

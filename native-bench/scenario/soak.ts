@@ -14,7 +14,7 @@ export const scenario: Scenario = {
   overrides: [
     [
       ["streams", "bulk", "retry"],
-      ["2s", "10s", "20s"],
+      ["2s", "10s", "20s", "2s"],
     ],
   ],
   targets: [

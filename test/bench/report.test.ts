@@ -131,6 +131,76 @@ test("the ticks of an axis are all in one unit, with as many decimals as their s
   t.end();
 });
 
+test("a restart and what goes with a run are told, in words and charts", (t) => {
+  const restart = {
+    server: "postern",
+    queuedRecipients: 200,
+    domains: 2,
+    fillSeconds: 1,
+    spoolMiB: 2,
+    readySeconds: 0.5,
+    firstDeliverySeconds: 0.6,
+    drainSeconds: 4,
+    deliveredPerSecond: 50,
+    memory: {
+      serverPrivateMiBAtFirst: 80,
+      serverFileMiBAtFirst: 1,
+      serverPrivateMiBMax: 90,
+      serverFileMiBMax: 2,
+      serverResidentMiBMax: 92,
+    },
+    lost: 0,
+    duplicates: 0,
+    outOfOrder: 0,
+    samples: [
+      {
+        atMs: 1_000,
+        delivered: 100,
+        deliveredPerSecond: 100,
+        connections: 4,
+        serverCpu: 1,
+        receiversCpu: 0.1,
+        serverPrivateMiB: 90,
+        serverFileMiB: 2,
+      },
+    ],
+  };
+  const report: BenchReport = {
+    scenario: "all at once",
+    about: "x",
+    at: "2026-01-01T00:00:00.000Z",
+    machine: machineOf(),
+    terms: termsOf(catalog[0] as (typeof catalog)[number]),
+    runs: [],
+    restart,
+    baseline: {
+      scenario: "throughput",
+      deliveredPerSecond: [4_000, 3_000],
+      serverUsPerMessage: [250, 300],
+      deliveredShare: 0.9,
+    },
+    idleQueues: {
+      queues: 1_000,
+      messages: 1_100,
+      bytesPerQueue: 1_800.4,
+      bytesKeptPerEmptiedQueue: 900,
+      heapMiBBefore: 40,
+      heapMiBWaiting: 60,
+      privateMiBBefore: 90,
+      privateMiBWaiting: 110,
+    },
+    pairs: [],
+    checks: [],
+  };
+  const page = reportHtml(report);
+  t.equal((page.match(/<svg /g) ?? []).length, 5);
+  t.notMatch(page, /NaN|Infinity|undefined/);
+  const text = reportText(report);
+  t.match(text, "throughput, before and after: 4000 and 3000 delivered a second, 250 and 300 us a message; here 90 %");
+  t.match(text, /queues that wait for a retry +1000, with 1100 messages\n +heap of each +1800 octets/);
+  t.end();
+});
+
 test("charts of nothing, of one point and of zeros are charts all the same", async (t) => {
   for (const points of [[], [[0, 0]], [[1, 5]]] as const) {
     const svg = lineChart({ title: "x", xLabel: "s", yLabel: "y", series: [{ name: "a", points }] });
