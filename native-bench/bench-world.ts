@@ -35,7 +35,13 @@ function hostNo(i: number): { name: string; address: string } {
 
 export function operatorsOf(scenario: Scenario): OperatorSetup[] {
   return Array.from({ length: scenario.hosts }, (_, i) => ({
-    profile: { ...openOperator, name: `h${i}`, ...scenario.receiver },
+    // A connection more than Postern may have breaks a limit.
+    profile: {
+      ...openOperator,
+      name: `h${i}`,
+      connectionsPerAddressMax: scenario.connectionsMax,
+      ...scenario.receiver,
+    },
     hostName: hostNo(i).name,
     addresses: [hostNo(i).address],
     extensions: scenario.extensions,

@@ -25,6 +25,7 @@ import { Progress, reportText } from "./report/text.ts";
 import { runRestart } from "./restart.ts";
 import { findScenario } from "./scenario/catalog.ts";
 import type { Scenario } from "./scenario/scenario.ts";
+import { openOperator } from "./sink/operator.ts";
 
 const folder = join(repositoryRoot, "var", "bench");
 const template = join(repositoryRoot, "conf", "bench.yaml");
@@ -135,7 +136,7 @@ async function runAll(scenario: Scenario, options: BenchOptions): Promise<RunRep
       progress.begin(name);
       const isPostern = name === "postern" || peer === undefined;
       const plan = {
-        scenario: isPostern ? scenario : { ...scenario, signed: false },
+        scenario: isPostern ? scenario : asPeerMayRun(scenario),
         folder,
         template,
         serverName: name,
@@ -171,6 +172,12 @@ function idleQueuesOf(scenario: Scenario): Promise<IdleQueueReport> {
   const onProgress = (atMs: number, text: string): void => progress.note(atMs, text);
   const measuring = measureIdleQueues({ scenario, messages: scenario.idleQueues, folder, template, onProgress });
   return measuring.finally(() => progress.end());
+}
+
+/** Not every peer signs, or can be told how many connections it may have. */
+function asPeerMayRun(scenario: Scenario): Scenario {
+  const { connectionsPerAddressMax } = openOperator;
+  return { ...scenario, signed: false, receiver: { connectionsPerAddressMax, ...scenario.receiver } };
 }
 
 /** Takes away what the runs left, but for the profiles where they are wanted. */

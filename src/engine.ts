@@ -1,4 +1,5 @@
-// One shard, put together: its spool, its queue, its listeners, its connections. Nothing in it is shared with another.
+// One shard, put together: its spool, its queue, its listeners, its connections. Nothing in it
+// is shared with another but the lanes' governors.
 
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
@@ -26,6 +27,7 @@ import { TcpNetwork } from "./platform/tcp-network.ts";
 import { MailQueue } from "./queue/mail-queue.ts";
 import type { Operations } from "./queue/queue.ts";
 import { type ConfiguredPlanResolver, makePlanResolver, type ResolveConfig } from "./resolve/resolve.ts";
+import { LaneTable } from "./shaping/shaping.ts";
 import { loadKeySet } from "./signing/signing.ts";
 import { openLmdbSpool, type Spool } from "./spool/spool.ts";
 import type { Log } from "./telemetry/log.ts";
@@ -42,6 +44,8 @@ export interface EngineOptions {
   readonly shard: number;
   /** How many shards share the processors and the listeners. */
   readonly shards: number;
+  /** Shared by all of them: see `newLaneMemory` in the shaping room. */
+  readonly laneMemory: SharedArrayBuffer;
   readonly log: Log;
   /** The shard can do nothing more: the process must end with an error. */
   readonly onFatal: (error: Error) => void;
@@ -144,6 +148,7 @@ export class Engine {
           log,
           node: config.hostname,
           shard,
+          laneTable: new LaneTable(options.laneMemory, shard, shards),
           overload: () => overload.overload,
           fatal: options.onFatal,
         },

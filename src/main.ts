@@ -1,5 +1,6 @@
 // The composition root: reads the config, runs the shards in their threads and the admin API here, and minds the signals.
 
+import { randomInt } from "node:crypto";
 import { existsSync, readdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { isDeepStrictEqual } from "node:util";
@@ -7,11 +8,13 @@ import { Worker } from "node:worker_threads";
 import { collectDefaultMetrics, Registry } from "prom-client";
 import type { AdminBackend, OperatorAction } from "./admin/admin.ts";
 import { type AdminServer, openAdmin } from "./admin/admin-server.ts";
+import { mergeLanes } from "./admin/merged-lanes.ts";
 import { formatHostPort } from "./config/address.ts";
 import type { Config } from "./config/config.ts";
 import { formatConfigError, loadConfig } from "./config/config-file.ts";
 import { isQueueId, shardOfQueueId } from "./core/ids.ts";
 import type { MessageExplanation } from "./queue/queue.ts";
+import { newLaneMemory } from "./shaping/shaping.ts";
 import { type FromShard, type ShardCalls, type ShardData, ShardLink } from "./shard-calls.ts";
 import type { Selection } from "./spool/spool.ts";
 import { type Log, makeLog } from "./telemetry/log.ts";
@@ -79,7 +82,10 @@ class Server implements AdminBackend {
 
   async open(): Promise<void> {
     const count = shardCount(this.#config);
-    for (let shard = 0; shard < count; shard++) await this.#startShard({ config: this.#config, shard, shards: count });
+    const laneMemory = newLaneMemory(count, randomInt(2 ** 31));
+    for (let shard = 0; shard < count; shard++) {
+      await this.#startShard({ config: this.#config, shard, shards: count, laneMemory });
+    }
     collectDefaultMetrics({ register: this.#registry, prefix: "postern_" });
     const { admin } = this.#config;
     const token = admin.tokenEnv === undefined ? undefined : process.env[admin.tokenEnv];
@@ -104,7 +110,7 @@ class Server implements AdminBackend {
   }
 
   async lanes() {
-    return (await this.#all("lanes", [])).flat();
+    return mergeLanes((await this.#all("lanes", [])).flat());
   }
 
   async explain(queueId: string): Promise<MessageExplanation | undefined> {

@@ -11,6 +11,8 @@ export interface ShardData {
   readonly config: Config;
   readonly shard: number;
   readonly shards: number;
+  /** Shared by all of them: see `newLaneMemory` in the shaping room. */
+  readonly laneMemory: SharedArrayBuffer;
 }
 
 /** Each call, its arguments and what it answers. */

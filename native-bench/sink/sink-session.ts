@@ -143,6 +143,8 @@ export class SinkSession {
   #listen(): void {
     this.#socket.on("data", (chunk: Buffer) => this.onData(chunk, chunk.length));
     this.#socket.on("error", () => undefined);
+    // The system tells of the close later, perhaps after the next connection.
+    this.#socket.on("end", () => this.#left());
     this.#socket.on("close", () => this.#over());
   }
 
@@ -401,6 +403,7 @@ export class SinkSession {
     plain.write(`${this.#out}220 2.0.0 Ready to start TLS\r\n`, "latin1");
     this.#out = "";
     plain.removeAllListeners("data");
+    plain.removeAllListeners("end");
     plain.removeAllListeners("close");
     this.#socket = new TLSSocket(plain, { isServer: true, secureContext });
     this.#secure = true;
@@ -595,9 +598,14 @@ export class SinkSession {
     this.#thinking = undefined;
     this.#held = [];
     this.#settle(this.#unanswered.length / 2, undefined);
+    this.#left();
+    this.#onOver(this);
+  }
+
+  /** The sender's end of the connection: it counts as open no more. */
+  #left(): void {
     if (this.#counted) noteDisconnect(this.#host.operator, this.#visit.sourceAddress);
     this.#counted = false;
-    this.#onOver(this);
   }
 }
 

@@ -55,7 +55,6 @@ async function showLane(source: string, site: string, options: LaneOptions): Pro
   print(lanes.map(describeLane).join("\n\n"));
 }
 
-/** One lane of one shard: each shard has its own connections. */
 function describeLane(lane: LaneSummary): string {
   const { connections } = lane;
   const suspended =

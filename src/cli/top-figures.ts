@@ -194,29 +194,21 @@ export function quantileOf(
   return from;
 }
 
-/** Each shard has lanes of its own: here a source and a site are one lane. */
 function lanesOf(lanes: readonly LaneSummary[], now: number): LaneFigures[] {
-  const merged = new Map<string, LaneFigures>();
-  for (const { source, site, ready, connections, suspendedUntil, suspendedBecause } of lanes) {
-    const key = JSON.stringify([source, site]);
-    const sum = merged.get(key);
-    const until = suspendedUntil !== undefined && suspendedUntil > now ? suspendedUntil : null;
-    const longer = until !== null && until > (sum?.suspendedUntil ?? 0);
-    merged.set(key, {
+  const figures = lanes.map(({ source, site, ready, connections, suspendedUntil, suspendedBecause }): LaneFigures => {
+    const rests = suspendedUntil !== undefined && suspendedUntil > now;
+    return {
       source,
       site,
-      busy: connections.busy + (sum?.busy ?? 0),
-      idle: connections.idle + (sum?.idle ?? 0),
-      connecting: connections.connecting + (sum?.connecting ?? 0),
-      max: connections.max + (sum?.max ?? 0),
-      ready: ready + (sum?.ready ?? 0),
-      suspendedUntil: longer ? until : (sum?.suspendedUntil ?? null),
-      suspendedBecause: longer ? (suspendedBecause ?? null) : (sum?.suspendedBecause ?? null),
-    });
-  }
+      ...connections,
+      ready,
+      suspendedUntil: rests ? suspendedUntil : null,
+      suspendedBecause: rests ? (suspendedBecause ?? null) : null,
+    };
+  });
   const order = (a: LaneFigures, b: LaneFigures) =>
     b.busy + b.connecting - (a.busy + a.connecting) || b.ready - a.ready || b.idle - a.idle;
-  return [...merged.values()].sort(order);
+  return figures.sort(order);
 }
 
 /** Each shard has queues of its own: here a stream, a domain and a site are one queue, with the words of the longest. */

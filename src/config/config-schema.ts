@@ -141,8 +141,10 @@ const smtpListener = z.strictObject({
     .prefault("25MiB")
     .describe("Largest content taken (RFC 1870)"),
   recipients_max: count(1, 100_000).prefault(1000).describe("Most recipients of one transaction"),
-  connections_max: count(1, 100_000).prefault(1000).describe("Most sessions at once"),
-  connections_per_address_max: count(1, 100_000).prefault(500).describe("Most sessions at once of one client address"),
+  connections_max: count(1, 100_000).prefault(1000).describe("Most sessions at once, of each shard"),
+  connections_per_address_max: count(1, 100_000)
+    .prefault(500)
+    .describe("Most sessions at once of one client address, of each shard"),
   header_section_bytes_max: size(1024, 2 ** 24)
     .prefault("256KiB")
     .describe("Largest header section taken"),
@@ -156,7 +158,7 @@ const smtpListener = z.strictObject({
     .describe("Least octets a second over a whole DATA"),
   auth_failures_max: count(1, 1000)
     .prefault(10)
-    .describe("Failed AUTH attempts of one address in ten minutes before it is turned away"),
+    .describe("Failed AUTH attempts of one address in ten minutes before it is turned away, of each shard"),
 });
 
 const ingest = z
@@ -274,10 +276,12 @@ const stream = z.strictObject({
 });
 
 const siteKeys = {
-  connections_max: count(1, 100_000).optional().describe("Connections at once of one source to the site"),
-  connection_rate: rate().optional().describe("New connections of one source to the site"),
+  connections_max: count(1, 100_000)
+    .optional()
+    .describe("Connections at once of one source to the site, from all shards together"),
+  connection_rate: rate().optional().describe("New connections of one source to the site, from all shards together"),
   messages_per_connection_max: count(1, 1_000_000).optional().describe("Then we QUIT and connect again"),
-  rate: rate().optional().describe("Messages of one source to the site"),
+  rate: rate().optional().describe("Messages of one source to the site, from all shards together"),
   recipients_per_message_max: count(1, 1000).optional().describe("Recipients of one transaction"),
   tls: tlsPolicy().optional().describe("Default: delivery.tls"),
 };

@@ -14,7 +14,7 @@ import type { MxPlan } from "../core/plan.ts";
 import type { Instant, Millis, Timer } from "../core/time.ts";
 import type { ConnectionSpec, LaneConnection, LaneFeed, WorkResult } from "../delivery/delivery.ts";
 import { type OpenMembers, PoolRouter, WeightedPick } from "../routing/routing.ts";
-import { GovernorTable, limitsFor, suspensionMs } from "../shaping/shaping.ts";
+import { lanesMax, limitsFor, suspensionMs } from "../shaping/shaping.ts";
 import { DamagedRecordError } from "../spool/spool.ts";
 import { outcomeWithoutSession } from "./blame.ts";
 import { placeKey } from "./due-queue.ts";
@@ -60,7 +60,6 @@ export class Dispatcher implements LaneOwner {
   readonly #ports: QueuePorts;
   readonly #owner: DispatcherOwner;
   readonly #wakeList: WakeList;
-  readonly #governors = new GovernorTable();
   readonly #sites = new Map<string, Site>();
   readonly #routes: Routes;
   /** Work on its way, by place: for `cancel` and `explain`. */
@@ -70,6 +69,7 @@ export class Dispatcher implements LaneOwner {
   #turns: ReadonlyMap<StreamClass, WeightedPick<StreamName>>;
   #sweep: Timer | undefined;
   #stopping = false;
+  #noPlaceToldMs = Number.NEGATIVE_INFINITY;
   #sessions = 0;
   #sessionCount = 0;
   #stopped: (() => void) | undefined;
@@ -362,7 +362,7 @@ export class Dispatcher implements LaneOwner {
     if (lane === undefined) {
       const config = this.#owner.config.sources.get(source);
       assert(config !== undefined, `source ${source} is in the config`);
-      lane = new Lane({ source, site: site.name }, config, site.limits, this.#governors, this);
+      lane = new Lane({ source, site: site.name }, config, site.limits, this.#ports.laneTable, this);
       site.lanes.set(source, lane);
     }
     return lane;
@@ -620,6 +620,13 @@ export class Dispatcher implements LaneOwner {
     this.#ports.observer.deliveryConnections(lane.name.site, lane.name.source, lane.sessionCount);
     this.#sessions += change;
     if (this.#sessions === 0) this.#stopped?.();
+  }
+
+  noPlace(lane: Lane): void {
+    const nowMs = this.#ports.clock.monotonicMs();
+    if (nowMs < this.#noPlaceToldMs + sweepMs) return;
+    this.#noPlaceToldMs = nowMs;
+    this.#ports.log.error({ ...lane.name, lanesMax }, "more lanes are in use than can be governed: some wait");
   }
 
   quiet(lane: Lane): void {

@@ -2,6 +2,7 @@
 // governors decide when the next message and the next connection may go.
 //
 // Connections ask (`next`); nothing polls. Where a governor says wait, one timer of the lane wakes it at that instant.
+// Other shards have the same lane, and one governor with it: what they hold is missing here, and comes when it is our turn.
 
 import type { SourceConfig } from "../config/config.ts";
 import { assertNever } from "../core/assert.ts";
@@ -9,7 +10,7 @@ import { describeFault, type Fault, type Outcome } from "../core/outcome.ts";
 import type { Exchanger, Lane as LaneName } from "../core/plan.ts";
 import type { Clock, Instant, Millis, Timer } from "../core/time.ts";
 import type { ConnectionSpec, LaneConnection, LaneFeed, Work, WorkResult } from "../delivery/delivery.ts";
-import { type EffectiveLimits, type GovernorTable, RateGovernor, suspensionMs } from "../shaping/shaping.ts";
+import { type EffectiveLimits, LaneGovernor, type LaneTable, suspensionMs } from "../shaping/shaping.ts";
 import { closingFault, endsSessionOnly, isClosing, scopeOf } from "./blame.ts";
 import { LaneRoom, type StreamClass } from "./lane-room.ts";
 import type { LaneSummary } from "./queue.ts";
@@ -24,6 +25,8 @@ const probesMax = 2;
 const lastRepliesMax = 10;
 /** Work that connections gave back this often is counted as an attempt after all. */
 const returnsMax = 3;
+/** A connection is kept for at least this long, though another shard waits for it: a new one has its price, too. */
+const holdMinMs: Millis = 1_000;
 
 export type OpenConnection = (spec: ConnectionSpec, feed: LaneFeed) => LaneConnection;
 
@@ -58,6 +61,8 @@ export interface LaneOwner {
   connectionsChanged(lane: Lane, change: 1 | -1): void;
   /** Room for a class of streams began or ended; a new lane has room for all. */
   roomChanged(lane: Lane, streamClass: StreamClass, hasRoom: boolean): void;
+  /** More lanes are in use than can be governed, so that this one waits. */
+  noPlace(lane: Lane): void;
   /** The lane has nothing to do any more. */
   quiet(lane: Lane): void;
 }
@@ -82,6 +87,11 @@ interface Session {
   open: boolean;
   /** Whether the peer took a message for anybody over it. */
   carried: boolean;
+  readonly sinceMs: Millis;
+  /** When it last found nothing to do. */
+  restsSinceMs: Millis;
+  /** It ends because another shard waits for it. */
+  returned: boolean;
 }
 
 export class Lane {
@@ -91,12 +101,10 @@ export class Lane {
   /** The config knows the source no longer: what is under way is finished, and nothing is begun. */
   #ended = false;
   readonly #groups = new Map<string, Group>();
-  readonly #rate: RateGovernor;
-  readonly #connectionRate: RateGovernor;
+  readonly #governor: LaneGovernor;
   #limits: EffectiveLimits;
   readonly #room: LaneRoom;
   #sessions = 0;
-  #ceiling: { readonly max: number; readonly untilMs: Millis } | undefined;
   #suspension: { readonly untilMs: Millis; readonly until: Instant; readonly because: string } | undefined;
   #failures = 0;
   /** Until then the count of failures is worth keeping though nothing is going on. */
@@ -105,22 +113,19 @@ export class Lane {
   #wakeAtMs = Number.POSITIVE_INFINITY;
   readonly #lastReplies: { at: Instant; text: string }[] = [];
 
-  constructor(name: LaneName, source: SourceConfig, limits: EffectiveLimits, table: GovernorTable, owner: LaneOwner) {
+  constructor(name: LaneName, source: SourceConfig, limits: EffectiveLimits, table: LaneTable, owner: LaneOwner) {
     this.name = name;
     this.#source = source;
     this.#limits = limits;
     this.#owner = owner;
-    this.#rate = new RateGovernor(table, limits.rate);
-    this.#connectionRate = new RateGovernor(table, limits.connectionRate);
+    this.#governor = new LaneGovernor(table, name, limits, owner.clock.monotonicMs(), () => this.#shareChanged());
     this.#room = new LaneRoom(limits, (streamClass, hasRoom) => owner.roomChanged(this, streamClass, hasRoom));
   }
 
   setLimits(limits: EffectiveLimits): void {
     this.#limits = limits;
     this.#room.setLimits(limits);
-    const nowMs = this.#owner.clock.monotonicMs();
-    this.#rate.setRate(limits.rate, nowMs);
-    this.#connectionRate.setRate(limits.connectionRate, nowMs);
+    this.#governor.setLimits(limits, this.#owner.clock.monotonicMs());
   }
 
   /** The source as the config has it now; undefined when it has it no longer. */
@@ -164,6 +169,7 @@ export class Lane {
 
   /** Wakes connections that wait and opens more, as far as there is work for them. */
   kick(): void {
+    let isShort = false;
     for (const group of this.#groups.values()) {
       let wanted = group.ready.length;
       if (wanted === 0) continue;
@@ -175,8 +181,9 @@ export class Lane {
           session.connection.wake();
         }
       }
-      this.#open(group, Math.min(wanted, group.ready.length));
+      if (!this.#open(group, Math.min(wanted, group.ready.length))) isShort = true;
     }
+    if (!isShort) this.#governor.withdraw();
   }
 
   /** Takes back what is ready: the lane's connections finish what they have, and end. */
@@ -216,7 +223,7 @@ export class Lane {
     const group = this.#groups.get(routeKey);
     if (group === undefined) return;
     const works = group.ready.splice(0);
-    this.#room.taken(works.length);
+    this.#took(works.length);
     this.#owner.giveBack(works);
   }
 
@@ -245,15 +252,12 @@ export class Lane {
   get isQuiet(): boolean {
     if (!this.#isEmpty) return false;
     const nowMs = this.#owner.clock.monotonicMs();
-    return (
-      this.#ended || (nowMs >= this.#forgetAtMs && this.#rate.isRested(nowMs) && this.#connectionRate.isRested(nowMs))
-    );
+    return this.#ended || (nowMs >= this.#forgetAtMs && this.#governor.isRested(nowMs));
   }
 
   close(): void {
     this.#wake?.cancel();
-    this.#rate.close();
-    this.#connectionRate.close();
+    this.#governor.close();
   }
 
   summary(): LaneSummary {
@@ -265,13 +269,14 @@ export class Lane {
       }
     }
     const nowMs = this.#owner.clock.monotonicMs();
+    const tokens = this.#governor.tokens(nowMs);
     return {
       source: this.name.source,
       site: this.name.site,
       ready: this.#room.ready,
-      connections: { max: this.#connectionsMax(), ...counts },
-      rate: describeRate(this.#limits.rate, this.#rate.tokens(nowMs)),
-      connectionRate: describeRate(this.#limits.connectionRate, this.#connectionRate.tokens(nowMs)),
+      connections: { max: this.#governor.connectionsMax(nowMs), ...counts },
+      rate: describeRate(this.#limits.rate, tokens.messages),
+      connectionRate: describeRate(this.#limits.connectionRate, tokens.connections),
       messagesPerConnectionMax: this.#limits.messagesPerConnectionMax,
       suspendedUntil: this.#suspension?.until,
       suspendedBecause: this.#suspension?.because,
@@ -285,17 +290,18 @@ export class Lane {
   #next(session: Session): QueuedWork | undefined {
     const { group } = session;
     if (this.#owner.halted || this.#isShut) return undefined;
+    if (this.#governor.isWanted && this.#leaves(session)) return undefined;
     this.#turnBackStale(group);
     if (group.ready.length === 0) this.#owner.fill(this);
-    if (group.ready.length === 0) return undefined;
-    const admission = this.#rate.admit(this.#owner.clock.monotonicMs());
+    if (group.ready.length === 0) return this.#rests(session);
+    const admission = this.#governor.admitMessage(this.#owner.clock.monotonicMs());
     if (admission.kind === "wait") {
       this.#wakeAt(admission.untilMs);
-      return undefined;
+      return this.#rests(session);
     }
     const work = group.ready.shift();
     if (work === undefined) return undefined;
-    this.#room.taken(1);
+    this.#took(1);
     // Refill ahead, so that signatures are ready by the time a connection asks.
     if (this.#room.isLow) this.#owner.fill(this);
     return work;
@@ -345,6 +351,7 @@ export class Lane {
 
   #opened(session: Session): void {
     session.open = true;
+    this.#governor.established();
     this.#owner.reachedRoute(this, session.group.key);
     this.#kickSoon();
   }
@@ -360,16 +367,16 @@ export class Lane {
     this.#note(describeFault(fault));
     if (this.#suspension !== undefined) return;
     const { group } = session;
-    if (openSessions(group) > 0) {
+    const scope = scopeOf(fault);
+    const elsewhere = this.#governor.establishedCount - [...this.#groups.values()].reduce(sumOpen, 0);
+    if (openSessions(group) > 0 || (scope === "lane" && elsewhere > 0)) {
       // The peer serves our other connections: it wants no more of them, and nothing is wrong with the mail.
-      const max = [...this.#groups.values()].reduce((sum, other) => sum + openSessions(other), 0);
-      this.#ceiling = { max, untilMs: this.#owner.clock.monotonicMs() + ceilingMs };
+      this.#governor.setCeiling(this.#owner.clock.monotonicMs() + ceilingMs);
       return;
     }
-    const scope = scopeOf(fault);
     const head = scope === "source" ? undefined : group.ready.shift();
     if (head !== undefined) {
-      this.#room.taken(1);
+      this.#took(1);
       this.#owner.unreachable(this, head, fault, remote);
     }
     if (scope === "route") this.#owner.restRoute(this, group.key, fault);
@@ -385,6 +392,7 @@ export class Lane {
     const { group } = session;
     if (!group.sessions.delete(session)) return;
     this.#sessions--;
+    this.#governor.closed(session.open, session.returned);
     this.#owner.connectionsChanged(this, -1);
     if (group.sessions.size === 0 && group.ready.length === 0) this.#groups.delete(group.key);
     this.#kickSoon();
@@ -412,26 +420,41 @@ export class Lane {
     return group;
   }
 
-  #open(group: Group, wanted: number): void {
-    if (this.#isShut || this.#owner.halted) return;
-    const max = this.#connectionsMax();
-    const groupMax = this.#owner.isReachedRoute(group.key) ? max : probesMax;
+  /** Returns false when more would be opened if they could be had. */
+  #open(group: Group, wanted: number): boolean {
+    if (this.#isShut || this.#owner.halted) return true;
+    const nowMs = this.#owner.clock.monotonicMs();
+    const groupMax = this.#owner.isReachedRoute(group.key) ? Number.POSITIVE_INFINITY : probesMax;
     for (let opened = 0; opened < wanted && group.sessions.size < groupMax; opened++) {
-      if (this.#sessions >= max) {
-        if (group.sessions.size === 0) this.#makeWay(group);
-        return;
+      const admission = this.#governor.admitConnection(nowMs);
+      switch (admission.kind) {
+        case "go":
+          this.#connect(group, nowMs);
+          break;
+        case "full":
+          if (group.sessions.size === 0) this.#makeWay(group);
+          return false;
+        case "wait":
+          if (this.#governor.hasNoPlace) this.#owner.noPlace(this);
+          this.#wakeAt(admission.untilMs);
+          return false;
+        default:
+          assertNever(admission);
       }
-      const admission = this.#connectionRate.admit(this.#owner.clock.monotonicMs());
-      if (admission.kind === "wait") {
-        this.#wakeAt(admission.untilMs);
-        return;
-      }
-      this.#connect(group);
     }
+    return true;
   }
 
-  #connect(group: Group): void {
-    const session: Session = { group, connection: undefined, open: false, carried: false };
+  #connect(group: Group, nowMs: Millis): void {
+    const session: Session = {
+      group,
+      connection: undefined,
+      open: false,
+      carried: false,
+      sinceMs: nowMs,
+      restsSinceMs: nowMs,
+      returned: false,
+    };
     group.sessions.add(session);
     this.#sessions++;
     const feed: LaneFeed = {
@@ -469,10 +492,51 @@ export class Lane {
     }
   }
 
-  #connectionsMax(): number {
-    if (this.#ceiling !== undefined && this.#ceiling.untilMs <= this.#owner.clock.monotonicMs())
-      this.#ceiling = undefined;
-    return Math.min(this.#limits.connectionsMax, this.#ceiling?.max ?? Number.POSITIVE_INFINITY);
+  // ---- shared with other shards
+
+  /** Another shard begins to wait for a connection, or one may be had that was waited for here. */
+  #shareChanged(): void {
+    if (this.#room.ready > 0) this.kick();
+    this.#giveBackIdle();
+  }
+
+  /** Whether the session ends before its next message, because another shard needs it more. */
+  #leaves(session: Session): boolean {
+    if (session.returned) return true;
+    const nowMs = this.#owner.clock.monotonicMs();
+    if (nowMs - session.sinceMs < holdMinMs || !this.#governor.givesBack("busy", nowMs)) return false;
+    this.#return(session);
+    return true;
+  }
+
+  /** The session has nothing to do now. */
+  #rests(session: Session): undefined {
+    session.restsSinceMs = this.#owner.clock.monotonicMs();
+    if (this.#governor.isWanted) this.#giveBackResting(session, session.restsSinceMs);
+    return undefined;
+  }
+
+  #giveBackIdle(): void {
+    if (!this.#governor.isWanted) return;
+    const nowMs = this.#owner.clock.monotonicMs();
+    for (const group of this.#groups.values()) {
+      for (const session of [...group.sessions]) {
+        if (session.connection?.state === "idle") this.#giveBackResting(session, nowMs);
+      }
+    }
+  }
+
+  /** At once where the other shard has fewer connections; else when it has rested for so long that it seems not needed. */
+  #giveBackResting(session: Session, nowMs: Millis): void {
+    if (session.returned) return;
+    const restedAtMs = session.restsSinceMs + holdMinMs;
+    if (this.#governor.givesBack(nowMs < restedAtMs ? "idle" : "rested", nowMs)) this.#return(session);
+    else if (nowMs < restedAtMs) this.#wakeAt(restedAtMs);
+  }
+
+  #return(session: Session): void {
+    session.returned = true;
+    session.connection?.drain();
   }
 
   /** Work may have waited long for its slot. */
@@ -481,7 +545,7 @@ export class Lane {
       const head = group.ready[0];
       if (head === undefined || this.#owner.mayStart(head)) return;
       group.ready.shift();
-      this.#room.taken(1);
+      this.#took(1);
       this.#owner.turnBack(head);
     }
   }
@@ -495,8 +559,14 @@ export class Lane {
   #takeReady(): QueuedWork[] {
     const taken: QueuedWork[] = [];
     for (const group of this.#groups.values()) taken.push(...group.ready.splice(0));
-    this.#room.taken(taken.length);
+    this.#took(this.#room.ready);
     return taken;
+  }
+
+  /** So much of what was ready is so no more. */
+  #took(count: number): void {
+    this.#room.taken(count);
+    if (this.#room.ready === 0) this.#governor.withdraw();
   }
 
   #note(text: string): void {
@@ -530,8 +600,13 @@ export class Lane {
     if (this.#owner.halted) return;
     this.#owner.fill(this);
     this.kick();
+    this.#giveBackIdle();
     if (this.#isEmpty) this.#owner.quiet(this);
   }
+}
+
+function sumOpen(sum: number, group: Group): number {
+  return sum + openSessions(group);
 }
 
 function openSessions(group: Group): number {

@@ -6,6 +6,7 @@ import type { Random } from "../core/random.ts";
 import type { Clock } from "../core/time.ts";
 import type { Classifier, DsnAction, DsnWriter } from "../outcome/outcome.ts";
 import type { PlanResolver } from "../resolve/resolve.ts";
+import type { LaneTable } from "../shaping/shaping.ts";
 import type { Signer } from "../signing/signing.ts";
 import type { Spool } from "../spool/spool.ts";
 import type { Log } from "../telemetry/log.ts";
@@ -38,6 +39,8 @@ export interface QueuePorts {
   readonly log: Log;
   readonly node: string;
   readonly shard: number;
+  /** What the lanes of all shards have open and have sent. */
+  readonly laneTable: LaneTable;
   /** Why the process can take no more mail at the moment (memory), in words; undefined when it can. */
   readonly overload: () => string | undefined;
   /** The spool failed: nothing may be accepted or delivered any more, and the process must end. Called once. */

@@ -1,9 +1,11 @@
-// The shaping room's door: what may go to a site now, and when to try again.
+// The shaping room's door: what may go to a site now, in all shards together, and when to try again.
 
 import type { SiteLimits, SitesConfig } from "../config/config.ts";
 import type { SiteName } from "../core/ids.ts";
 
-export { GovernorTable, RateGovernor } from "./rate-governor.ts";
+export { LaneGovernor, type LaneLimits } from "./lane-governor.ts";
+export { LaneTable, lanesMax, newLaneMemory } from "./lane-table.ts";
+export { RateGovernor } from "./rate-governor.ts";
 export { nextDueAt } from "./retry-schedule.ts";
 export { suspensionMs } from "./suspension.ts";
 

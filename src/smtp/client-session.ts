@@ -31,6 +31,7 @@ export interface SessionTimeouts {
 
 /** How long the reply to QUIT, and replies behind a 421, are waited for. */
 const quitReplyMs: Millis = 5 * secondMs;
+const endMs: Millis = secondMs;
 
 const ringCompactMin = 64;
 
@@ -166,7 +167,7 @@ export class ClientSession {
     }
   }
 
-  /** Says QUIT, waits a little for the reply (RFC 5321 section 4.1.1.10), and closes. */
+  /** Says QUIT, waits a little for the reply (RFC 5321 section 4.1.1.10), closes, and waits a little for the peer's end. */
   async quit(): Promise<void> {
     if (this.#fault === undefined && !this.#closed) {
       const quit = command("mail", "QUIT");
@@ -177,7 +178,19 @@ export class ClientSession {
     if (this.#closed) return;
     this.#closed = true;
     this.#deadline.close();
-    if (this.#fault === undefined) this.#connection.end();
+    if (this.#fault === undefined) await this.#ended();
+  }
+
+  /** A peer counts connections until their end: the next one is not to come before. */
+  #ended(): Promise<void> {
+    return new Promise((resolve) => {
+      const limit = this.#clock.after(endMs, resolve);
+      this.#connection.onClose = () => {
+        limit.cancel();
+        resolve();
+      };
+      this.#connection.end();
+    });
   }
 
   /** Ends the session at once, as if the network had: for what leaves it in a state that no command mends. */

@@ -209,20 +209,20 @@ test("labels are read with their escapes, and what is no sample is passed over",
   );
 });
 
-test("the lanes and queues of all shards are one, the busiest and the deepest first", async (t) => {
+test("the queues of all shards are one, the busiest lanes and the deepest queues first", async (t) => {
   const idle = { ...lane, source: "a2", ready: 90, connections: { max: 20, connecting: 0, busy: 0, idle: 9 } };
   const resting = { ...lane, suspendedUntil: 1_800_000_060_000, suspendedBecause: "421 slow" };
   const deep = { ...queue, domain: "b.test", recipients: 10, held: true };
   const { lanes, queues, queuesTotal } = figuresOf(
     lookAt({ accepted: 0, delivered: 0 }, 0, {
-      lanes: [idle, lane, resting],
+      lanes: [idle, resting],
       queues: [deep, queue, queue],
       queuesTotal: 5,
     }),
     undefined,
   );
   t.match(lanes, [
-    { source: "a1", busy: 4, idle: 6, max: 40, ready: 8, suspendedBecause: "421 slow" },
+    { source: "a1", busy: 2, idle: 3, max: 20, ready: 4, suspendedBecause: "421 slow" },
     { source: "a2", ready: 90, suspendedUntil: null },
   ]);
   t.match(queues, [

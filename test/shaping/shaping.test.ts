@@ -2,15 +2,26 @@
 
 import fc from "fast-check";
 import { test } from "tap";
-import type { SiteLimits } from "../../src/config/config.ts";
+import type { Rate, SiteLimits } from "../../src/config/config.ts";
 import { hourMs, minuteMs, secondMs } from "../../src/core/time.ts";
-import { GovernorTable, limitsFor, nextDueAt, RateGovernor, suspensionMs } from "../../src/shaping/shaping.ts";
+import {
+  LaneTable,
+  limitsFor,
+  newLaneMemory,
+  nextDueAt,
+  RateGovernor,
+  suspensionMs,
+} from "../../src/shaping/shaping.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
 
 const rate = fc.record({
   count: fc.integer({ min: 1, max: 5_000 }),
   perMs: fc.constantFrom(secondMs, 10 * secondMs, minuteMs, hourMs, 24 * hourMs),
 });
+
+function governorOf(limit: Rate, table = new LaneTable(newLaneMemory(1, 7, 300), 0, 1), site = "b"): RateGovernor {
+  return new RateGovernor(table, table.take({ source: "a1", site }) ?? -1, "message", limit, 0);
+}
 
 /** A tenth of a second's worth may go at once, and at least one. */
 const burstOf = ({ count, perMs }: { count: number; perMs: number }) => Math.max(1, Math.floor((100 * count) / perMs));
@@ -21,7 +32,7 @@ test("over any span a governor admits no more than its rate and a burst", (t) =>
       rate,
       fc.array(fc.integer({ min: 0, max: 5_000 }), { minLength: 1, maxLength: 300 }),
       (limit, steps) => {
-        const governor = new RateGovernor(new GovernorTable(), limit);
+        const governor = governorOf(limit);
         const admitted: number[] = [];
         let now = 1_000;
         for (const step of steps) {
@@ -56,7 +67,7 @@ test("whoever waits as told loses nothing of the rate", (t) => {
     { count: 100, perMs: secondMs },
     { count: 5_000, perMs: 24 * hourMs },
   ]) {
-    const governor = new RateGovernor(new GovernorTable(), limit);
+    const governor = governorOf(limit);
     let now = 0;
     let count = 0;
     const end = 20 * limit.perMs;
@@ -72,7 +83,7 @@ test("whoever waits as told loses nothing of the rate", (t) => {
 });
 
 test("a raised rate holds at once, and a lowered one is not paid for twice", (t) => {
-  const governor = new RateGovernor(new GovernorTable(), { count: 1, perMs: hourMs });
+  const governor = governorOf({ count: 1, perMs: hourMs });
   t.equal(governor.admit(1_000).kind, "go");
   t.same(governor.admit(1_000), { kind: "wait", untilMs: 1_000 + hourMs });
   governor.setRate({ count: 10, perMs: secondMs }, 1_000);
@@ -85,7 +96,7 @@ test("a raised rate holds at once, and a lowered one is not paid for twice", (t)
 });
 
 test("tokens tell what would be admitted now", (t) => {
-  const governor = new RateGovernor(new GovernorTable(), { count: 100, perMs: secondMs });
+  const governor = governorOf({ count: 100, perMs: secondMs });
   t.equal(governor.tokens(500), 10);
   for (let left = 10; left > 0; left--) {
     t.equal(governor.tokens(500), left);
@@ -98,13 +109,16 @@ test("tokens tell what would be admitted now", (t) => {
   t.end();
 });
 
-test("a slot that is given back starts afresh, and the table grows without forgetting", (t) => {
-  const table = new GovernorTable();
-  const governors = Array.from({ length: 200 }, () => new RateGovernor(table, { count: 1, perMs: hourMs }));
+test("a place that is given back starts afresh, and no lane's governor knows of another's", (t) => {
+  const table = new LaneTable(newLaneMemory(1, 7, 300), 0, 1);
+  const limit = { count: 1, perMs: hourMs };
+  const governors = Array.from({ length: 200 }, (_, i) => governorOf(limit, table, `site${i}`));
   for (const governor of governors) governor.admit(1_000);
   t.ok(governors.every((governor) => governor.admit(1_000).kind === "wait"));
-  governors[3]?.close();
-  t.equal(new RateGovernor(table, { count: 1, perMs: hourMs }).admit(1_000).kind, "go");
+  const place = table.take({ source: "a1", site: "site3" }) as number;
+  table.give(place);
+  table.give(place);
+  t.equal(governorOf(limit, table, "site3").admit(1_000).kind, "go");
   t.equal(governors[4]?.admit(1_000).kind, "wait");
   t.end();
 });

@@ -11,6 +11,7 @@ import type { OpenConnection } from "../../src/queue/lane.ts";
 import { MailQueue } from "../../src/queue/mail-queue.ts";
 import type { Submission } from "../../src/queue/queue.ts";
 import { makePlanResolver } from "../../src/resolve/resolve.ts";
+import { LaneTable, newLaneMemory } from "../../src/shaping/shaping.ts";
 import type { Signer } from "../../src/signing/signing.ts";
 import type { Spool } from "../../src/spool/spool.ts";
 import { silentLog } from "../../src/telemetry/log.ts";
@@ -209,6 +210,7 @@ class Run {
         log: silentLog,
         node: "sim",
         shard: 0,
+        laneTable: new LaneTable(newLaneMemory(1, 1, 1_000), 0, 1),
         overload: () => undefined,
         fatal: (error) => this.#fatal.push(`fatal: ${error.message}`),
       },

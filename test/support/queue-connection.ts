@@ -31,7 +31,7 @@ export interface Sent {
 
 /** How an exchanger behaves. All is read anew for each connection and each transaction. */
 export interface Host {
-  connect: "open" | "refuse" | "banner-421" | "no-port" | ((open: number) => "open" | "refuse");
+  connect: "open" | "refuse" | "banner-421" | "no-port" | ((open: number) => "open" | "refuse" | "banner-421");
   answer: Answer | ((sent: Sent) => Answer);
   connectMs: Millis;
   transactionMs: Millis;
@@ -140,6 +140,10 @@ export class ScriptedConnection implements LaneConnection {
       return;
     }
     const work = this.#feed.next();
+    if (work === undefined && this.#stop) {
+      this.#end();
+      return;
+    }
     if (work === undefined) {
       this.#state = "idle";
       this.#idle = this.#ports.clock.after(this.#ports.idleMs, () => {

@@ -9,6 +9,7 @@ import { MailQueue } from "../../src/queue/mail-queue.ts";
 import type { QueuePorts } from "../../src/queue/ports.ts";
 import type { AcceptResult, Submission } from "../../src/queue/queue.ts";
 import type { PlanResolver, Resolution } from "../../src/resolve/resolve.ts";
+import { LaneTable, newLaneMemory } from "../../src/shaping/shaping.ts";
 import type { Signer } from "../../src/signing/signing.ts";
 import { silentLog } from "../../src/telemetry/log.ts";
 import { MemorySpool } from "./memory-spool.ts";
@@ -40,6 +41,23 @@ export interface WorldParts {
   readonly domains?: Readonly<Record<string, { readonly site: string; readonly host: string }>>;
   readonly seed?: number;
   readonly idleMs?: Millis;
+  /** What several worlds share that are the shards of one process. */
+  readonly process?: SharedWorld;
+  readonly shard?: number;
+}
+
+export interface SharedWorld {
+  readonly clock: SimClock;
+  readonly hosts: Map<string, Host>;
+  readonly laneMemory: SharedArrayBuffer;
+  readonly shards: number;
+}
+
+/** The worlds of so many shards at one internet. */
+export function openShards(shards: number, parts: WorldParts): QueueWorld[] {
+  const clock = new SimClock(defaultStart);
+  const process = { clock, hosts: new Map(), laneMemory: newLaneMemory(shards, 1, 1_000), shards };
+  return Array.from({ length: shards }, (_, shard) => new QueueWorld({ ...parts, process, shard }));
 }
 
 export const defaultStart: Instant = 1_767_225_600_000;
@@ -148,9 +166,9 @@ class ProcessClock implements Clock {
 }
 
 export class QueueWorld {
-  readonly clock = new SimClock(defaultStart);
+  readonly clock: SimClock;
   readonly random: SeededRandom;
-  readonly hosts = new Map<string, Host>();
+  readonly hosts: Map<string, Host>;
   /** Transactions in the order of their end. */
   readonly sent: (Sent & { readonly answer: Answer })[] = [];
   readonly fatal: Error[] = [];
@@ -171,6 +189,8 @@ export class QueueWorld {
 
   constructor(parts: WorldParts = {}) {
     this.#parts = parts;
+    this.clock = parts.process?.clock ?? new SimClock(defaultStart);
+    this.hosts = parts.process?.hosts ?? new Map();
     this.random = new SeededRandom(parts.seed ?? 1);
     this.config = configOf(parts);
     this.spool = new MemorySpool({ clock: this.clock, random: this.random, commitLatencyMaxMs: 5_000 });
@@ -357,11 +377,18 @@ export class QueueWorld {
       },
       log: silentLog,
       node: "test",
-      shard: 0,
+      shard: this.#parts.shard ?? 0,
+      laneTable: this.#laneTable(),
       overload: () => this.overload,
       fatal: (error) => this.fatal.push(error),
     };
     return new MailQueue(ports, this.config);
+  }
+
+  #laneTable(): LaneTable {
+    const { process, shard = 0 } = this.#parts;
+    if (process === undefined) return new LaneTable(newLaneMemory(1, 1, 1_000), 0, 1);
+    return new LaneTable(process.laneMemory, shard, process.shards);
   }
 
   #resolver(clock: Clock): PlanResolver {

@@ -332,6 +332,7 @@ class SimConnection implements Connection {
 
   end(): void {
     this.destroy();
+    queueMicrotask(() => this.onClose(undefined));
   }
 
   destroy(): void {
