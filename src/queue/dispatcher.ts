@@ -19,6 +19,7 @@ import { DamagedRecordError } from "../spool/spool.ts";
 import { outcomeWithoutSession } from "./blame.ts";
 import { placeKey } from "./due-queue.ts";
 import type { EventWriter } from "./event-writer.ts";
+import type { Loaded } from "./fresh-mail.ts";
 import type { Holds } from "./holds.ts";
 import { Lane, type LaneOwner } from "./lane.ts";
 import type { StreamClass } from "./lane-room.ts";
@@ -35,11 +36,6 @@ import type { QueuedWork } from "./work.ts";
 const refusalsAtOnceMax = 50;
 /** How often lanes and sites that nothing happens in are forgotten. */
 const sweepMs: Millis = 60_000;
-
-export interface Loaded {
-  readonly message: Message;
-  readonly entry: QueueEntry;
-}
 
 export interface DispatcherOwner {
   readonly config: Config;
@@ -413,7 +409,7 @@ export class Dispatcher implements LaneOwner {
   #ready(
     queue: Waiting,
     position: QueuePosition,
-    { message, entry }: Loaded,
+    { message, entry, content }: Loaded,
     lane: Lane,
     addedHeaders: Buffer,
     signedBy: readonly string[],
@@ -425,7 +421,7 @@ export class Dispatcher implements LaneOwner {
       entry,
       pending: pendingIndexes(entry),
       addedHeaders,
-      content: () => spool.readContent(message.queueId),
+      content: () => content ?? spool.readContent(message.queueId),
       queue,
       position,
       route: queue.route,

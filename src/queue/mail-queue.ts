@@ -7,10 +7,11 @@ import { hourMs, type Instant, type Millis } from "../core/time.ts";
 import type { HoldRecord, IdempotencyRecord, Selection, SpoolOperation } from "../spool/spool.ts";
 import { Actions } from "./actions.ts";
 import { digestOf } from "./digest.ts";
-import { Dispatcher, type Loaded } from "./dispatcher.ts";
-import { DueQueue, placeKey, type ScanQueue } from "./due-queue.ts";
+import { Dispatcher } from "./dispatcher.ts";
+import { DueQueue, type ScanQueue } from "./due-queue.ts";
 import { EventWriter, messageFields } from "./event-writer.ts";
 import { explainMessage, summarizeQueue } from "./explain.ts";
+import { FreshMail, type Loaded } from "./fresh-mail.ts";
 import { Holds } from "./holds.ts";
 import { newMessage } from "./new-message.ts";
 import { Outbox } from "./outbox.ts";
@@ -33,8 +34,6 @@ import { idle, type Waiting } from "./waiting.ts";
 
 /** An idempotency key answers a repeated submission for this long. */
 const idempotencyMs: Millis = 48 * hourMs;
-/** Accepted messages kept in memory so that the first attempt need not read them back. */
-const freshMax = 5_000;
 /** Queues looked at in one go while the spool is opened. */
 const openAtOnceMax = 100;
 /** How long after the start what the queues hold is counted, and how often meanwhile a stop is looked for. */
@@ -56,7 +55,7 @@ export class MailQueue implements Intake, Operations {
   readonly #queues = new Map<string, Waiting>();
   /** One for all queues: there may be a hundred thousand. */
   readonly #scan: ScanQueue;
-  readonly #fresh = new Map<string, Loaded>();
+  readonly #fresh = new FreshMail();
   readonly #keysInFlight = new Map<string, Promise<AcceptResult>>();
   /** Queues found at start whose entries are not counted yet. */
   readonly #uncounted = new Set<Waiting>();
@@ -92,7 +91,7 @@ export class MailQueue implements Intake, Operations {
       emptied: (waiting: Waiting) => this.#emptied(waiting),
       moved: (waiting: Waiting, from: QueuePosition, entry: QueueEntry | undefined, finished: number) =>
         this.#moved(waiting, from, entry, finished),
-      accepted: (message: Message, entries: readonly QueueEntry[]) => this.#accepted(message, entries),
+      accepted: (message: Message, entries: readonly QueueEntry[]) => this.#accepted(message, entries, undefined),
       uncongested: () => this.#dispatcher.uncongested(),
     };
     this.#settlements = new Settlements(this.#ports, owner, this.#events, this.#ids);
@@ -221,7 +220,7 @@ export class MailQueue implements Intake, Operations {
       throw error;
     }
     this.#ports.observer.ingestMessage(message.stream, message.contentBytes);
-    this.#accepted(message, entries);
+    this.#accepted(message, entries, submission.content);
     return { kind: "accepted", queueId: message.queueId };
   }
 
@@ -327,22 +326,18 @@ export class MailQueue implements Intake, Operations {
   }
 
   #load(position: QueuePosition): Loaded | undefined {
-    const key = placeKey(position.queueId, position.entryNo);
-    const fresh = this.#fresh.get(key);
-    if (fresh !== undefined) {
-      this.#fresh.delete(key);
-      return fresh;
-    }
+    const fresh = this.#fresh.take(position);
+    if (fresh !== undefined) return fresh;
     const { spool } = this.#ports;
     const entry = spool.readEntry(position.queueId, position.entryNo);
     const message = entry === undefined ? undefined : spool.readMessage(position.queueId);
-    return entry === undefined || message === undefined ? undefined : { message, entry };
+    return entry === undefined || message === undefined ? undefined : { message, entry, content: undefined };
   }
 
   /** New mail is on the disk: its queues take it up. */
-  #accepted(message: Message, entries: readonly QueueEntry[]): void {
+  #accepted(message: Message, entries: readonly QueueEntry[], content: readonly Buffer[] | undefined): void {
+    this.#fresh.keep(message, entries, content);
     for (const entry of entries) {
-      if (this.#fresh.size < freshMax) this.#fresh.set(placeKey(entry.queueId, entry.entryNo), { message, entry });
       const queue = this.#queueOf(entry);
       queue.entries++;
       queue.recipients += entry.recipients.length;
@@ -353,7 +348,7 @@ export class MailQueue implements Intake, Operations {
   }
 
   #moved(queue: Waiting, from: QueuePosition, entry: QueueEntry | undefined, finished: number): void {
-    this.#fresh.delete(placeKey(from.queueId, from.entryNo));
+    this.#fresh.done(from);
     queue.due.release(from.queueId, from.entryNo);
     queue.recipients = Math.max(0, queue.recipients - finished);
     if (entry === undefined) queue.entries = Math.max(0, queue.entries - 1);

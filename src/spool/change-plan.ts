@@ -68,6 +68,10 @@ const purgeIntervalMs = 1_000;
 const outboxPayloadBytesMax = 4096 - 24 - recordHeadBytes;
 const lineFeed = 10;
 const scanStepKeys = 1_000;
+/** Messages whose state is remembered beyond their transaction. */
+const recentMax = 5_000;
+/** Of a message with more entries the places are read again: a map of all would be copied at each end. */
+const recentPlacesMax = 16;
 
 /** A message as the transaction that is being collected will leave it. Values are replaced, never changed. */
 interface MessageState {
@@ -86,6 +90,8 @@ export class ChangePlanner {
   readonly #arena: Arena;
   /** Of the changes that are already in the transaction. */
   readonly #messages = new Map<QueueId, MessageState>();
+  /** Messages that were accepted or moved lately, as the tree has them: their end need not read them again. */
+  readonly #recent = new Map<QueueId, MessageState>();
   /** Of the change that is being planned. */
   readonly #staged = new Map<QueueId, MessageState>();
   /** Idempotency keys that the transaction writes: a purge must not take their new records for the old ones. */
@@ -152,6 +158,15 @@ export class ChangePlanner {
 
   /** The transaction is on the disk: the trees tell all. */
   committed(): void {
+    for (const [queueId, state] of this.#messages) {
+      if (state.condition !== "sound") this.#recent.delete(queueId);
+      else if (state.places.size <= recentPlacesMax) this.#recent.set(queueId, state);
+      else this.#recent.set(queueId, { ...state, places: unmoved });
+    }
+    for (const queueId of this.#recent.keys()) {
+      if (this.#recent.size <= recentMax) break;
+      this.#recent.delete(queueId);
+    }
     this.#messages.clear();
     this.#idempotencyKeys.clear();
   }
@@ -363,7 +378,7 @@ export class ChangePlanner {
   }
 
   #stateOf(queueId: QueueId): MessageState {
-    const known = this.#staged.get(queueId) ?? this.#messages.get(queueId);
+    const known = this.#staged.get(queueId) ?? this.#messages.get(queueId) ?? this.#recent.get(queueId);
     if (known !== undefined) {
       assert(known.condition !== "dropped", `message ${queueId} is finished already`);
       return known;
