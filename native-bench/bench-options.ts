@@ -37,6 +37,7 @@ SCENARIO is a name of --list, or the path of a module that exports \`scenario\` 
   --hosts N          receiving operators
   --rate N           messages a second; without: as the scenario has it
   --connections N    connections of one source to one operator
+  --shards N         shards of Postern
   --signed           DKIM signatures (RSA-2048) by Postern
   --encrypted        STARTTLS from the source to Postern and from Postern to the receivers
   --login            AUTH at each connection of the source
@@ -79,6 +80,7 @@ function parse(args: readonly string[]): Parsed {
       hosts: { type: "string" },
       rate: { type: "string" },
       connections: { type: "string" },
+      shards: { type: "string" },
       signed: { type: "boolean" },
       encrypted: { type: "boolean" },
       login: { type: "boolean" },
@@ -115,6 +117,7 @@ function parse(args: readonly string[]): Parsed {
   set("hosts", whole("--hosts", values.hosts));
   set("ratePerSecond", whole("--rate", values.rate));
   set("connectionsMax", whole("--connections", values.connections));
+  set("shards", whole("--shards", values.shards));
   set("signed", values.signed);
   set("encrypted", values.encrypted);
   set("login", values.login);

@@ -74,7 +74,10 @@ export function sourcesOf(scenario: Pick<Scenario, "sources">): Source[] {
 
 /** What the scenario changes in `conf/bench.yaml`. Keys and certificates are written to `folder`. */
 export async function overridesOf(scenario: Scenario, folder: string): Promise<Override[]> {
-  const overrides: Override[] = [[["sites", "defaults", "connections_max"], scenario.connectionsMax]];
+  const overrides: Override[] = [
+    [["shards"], scenario.shards],
+    [["sites", "defaults", "connections_max"], scenario.connectionsMax],
+  ];
   if (scenario.sources > 1) overrides.push(...sourceOverrides(scenario));
   if (scenario.signed) overrides.push(await signing(folder));
   if (scenario.encrypted) overrides.push(...encryption(folder));

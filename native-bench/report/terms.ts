@@ -32,7 +32,8 @@ export function termsOf(scenario: Scenario): Terms {
     message: `${sizeText(scenario.bodyBytes)}, ${scenario.recipientsPerMessage} recipient${scenario.recipientsPerMessage === 1 ? "" : "s"}`,
     load:
       `${scenario.messages} messages after ${scenario.warmUpMessages} to warm up, ${rate}, ${scenario.sessions} sessions` +
-      `${scenario.messagesPerSession === 1 ? ", a connection for each message" : ""}${scenario.login ? ", AUTH" : ""}`,
+      `${scenario.messagesPerSession === 1 ? ", a connection for each message" : ""}${scenario.login ? ", AUTH" : ""}` +
+      `; Postern has ${scenario.shards === 1 ? "one shard" : `${scenario.shards} shards`}`,
     receivers:
       `${scenario.domains} domains at ${scenario.hosts} operators, ${scenario.connectionsMax} connections each, ` +
       `round trip ${receiver.roundTripMs ?? 0} ms, final reply after ${delay === undefined ? "0 ms" : `${delay.medianMs} ms (median)`}`,

@@ -8,6 +8,8 @@ export const scenario: Scenario = {
   name: "many-domains",
   about: "10 KB messages to 20,000 domains behind 200 operators, flat out",
   messages: 40_000,
+  sessions: throughput.sessions,
+  shards: throughput.shards,
   domains: 20_000,
   hosts: 200,
   idleQueues: 20_000,

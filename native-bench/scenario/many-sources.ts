@@ -8,6 +8,8 @@ export const scenario: Scenario = {
   name: "many-sources",
   about: "256 source addresses with weights 1 to 4, 10 operators, flat out",
   messages: 40_000,
+  sessions: throughput.sessions,
+  shards: throughput.shards,
   domains: 50,
   hosts: 10,
   sources: 256,

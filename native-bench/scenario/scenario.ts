@@ -40,6 +40,8 @@ export interface Scenario {
   readonly login: boolean;
   /** Source addresses of Postern, with weights 1 to 4 in turn. */
   readonly sources: number;
+  /** Shards of Postern. `auto` takes one of two processors; two are faster where nothing is signed, and take more memory. */
+  readonly shards: number;
   /** Connections of one source address to one operator, for Postern and for its peers. */
   readonly connectionsMax: number;
   /** Other changes of `conf/bench.yaml`. */
@@ -77,6 +79,7 @@ export const baseScenario: Omit<Scenario, "name" | "about"> = {
   encrypted: false,
   login: false,
   sources: 1,
+  shards: 1,
   connectionsMax: 4,
   overrides: [],
   idleQueues: 0,
