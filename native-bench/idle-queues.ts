@@ -35,7 +35,8 @@ export interface IdleQueuePlan {
 }
 
 export async function measureIdleQueues(plan: IdleQueuePlan): Promise<IdleQueueReport> {
-  const { scenario } = plan;
+  // One shard, so that a domain has one queue.
+  const scenario = { ...plan.scenario, shards: 1 };
   const operators = operatorsOf(scenario);
   await using box = await Box.open({
     folder: plan.folder,
