@@ -260,7 +260,9 @@ export class ContentReader {
 
   #closeBlock(): void {
     if (this.#block === undefined) return;
-    this.#chunks.push(this.#block.subarray(0, this.#blockUsed));
+    const used = this.#block.subarray(0, this.#blockUsed);
+    // The content may stay in memory after its 250: a block that is nearly empty is not kept for it.
+    this.#chunks.push(this.#blockUsed < copyBlockBytes / 2 ? Buffer.copyBytesFrom(used) : used);
     this.#block = undefined;
     this.#blockUsed = 0;
   }

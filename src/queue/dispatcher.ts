@@ -48,6 +48,8 @@ export interface DispatcherOwner {
   noted(): void;
   /** The message and the entry of a claimed place. Throws DamagedRecordError. */
   load(position: QueuePosition): Loaded | undefined;
+  /** What was loaded for this place is not sent now; the place is free again. */
+  unloaded(position: QueuePosition): void;
   /** Nothing waits in the queue any more. */
   emptied(queue: Waiting): void;
 }
@@ -555,6 +557,7 @@ export class Dispatcher implements LaneOwner {
   giveBack(works: readonly QueuedWork[]): void {
     for (const work of works) {
       this.#inFlight.delete(placeKey(work.position.queueId, work.position.entryNo));
+      this.#owner.unloaded(work.position);
       work.queue.due.putBack(work.position);
     }
     for (const queue of new Set(works.map((work) => work.queue))) {

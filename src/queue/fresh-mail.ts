@@ -15,7 +15,7 @@ const entriesMax = 5_000;
 /** Octets of all contents, those of attempts under way included, and of one. */
 const contentBytesMax = 32 * 1024 * 1024;
 const oneContentBytesMax = 256 * 1024;
-/** Where there is no room, what has waited longer than this makes room: its queue has other worries. */
+/** What was not asked for within this time is let go: its queue has other worries. */
 const staleMs: Millis = 10_000;
 
 export class FreshMail {
@@ -31,8 +31,8 @@ export class FreshMail {
   /** The message is on the disk. Keeps as much of it as there is room for. */
   keep(message: Message, entries: readonly QueueEntry[], content: readonly Buffer[] | undefined): void {
     const bytes = message.contentBytes;
+    this.#dropStale(message);
     for (const entry of entries) {
-      if (this.#kept.size >= entriesMax || this.#contentBytes + bytes > contentBytesMax) this.#dropStale(message);
       if (this.#kept.size >= entriesMax) return;
       const hasRoom = bytes <= oneContentBytesMax && this.#contentBytes + bytes <= contentBytesMax;
       const loaded = { message, entry, content: hasRoom ? content : undefined };
@@ -51,7 +51,7 @@ export class FreshMail {
     return loaded;
   }
 
-  /** The entry is finished, or stands somewhere else now. */
+  /** The entry is finished, stands somewhere else now, or is no longer to be sent at once. */
   done({ queueId, entryNo }: QueuePosition): void {
     const key = placeKey(queueId, entryNo);
     this.#contentBytes -= this.#lent.get(key) ?? 0;

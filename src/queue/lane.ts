@@ -433,6 +433,7 @@ export class Lane {
           break;
         case "full":
           if (group.sessions.size === 0) this.#makeWay(group);
+          if (admission.untilMs !== undefined) this.#wakeAt(admission.untilMs);
           return false;
         case "wait":
           if (this.#governor.hasNoPlace) this.#owner.noPlace(this);

@@ -88,6 +88,7 @@ export class MailQueue implements Intake, Operations {
       events: this.#events,
       holds: this.#holds,
       load: (position: QueuePosition) => this.#load(position),
+      unloaded: (position: QueuePosition) => this.#fresh.done(position),
       emptied: (waiting: Waiting) => this.#emptied(waiting),
       moved: (waiting: Waiting, from: QueuePosition, entry: QueueEntry | undefined, finished: number) =>
         this.#moved(waiting, from, entry, finished),

@@ -12,14 +12,17 @@ import type { RateGovernor } from "./rate-governor.ts";
 /** A shard that does not come for a free connection within this time has lost its turn: it may need none any more. */
 const turnMs: Millis = 1_000;
 
-/** "full": all connections are in use; somebody will be told when that changes. */
-export type ConnectionAdmission = Admission | { readonly kind: "full" };
+/**
+ * "full": all connections are in use; somebody will be told when that changes. `untilMs`: when the peer took no more, the
+ * time from when on more are asked for, which nobody is told of.
+ */
+export type ConnectionAdmission = Admission | { readonly kind: "full"; readonly untilMs: Millis | undefined };
 
 /** What a connection does that may be given back: idle for a moment, idle for long, or between two messages. */
 export type Spare = "idle" | "rested" | "busy";
 
 const go: ConnectionAdmission = { kind: "go" };
-const full: ConnectionAdmission = { kind: "full" };
+const full: ConnectionAdmission = { kind: "full", untilMs: undefined };
 
 export class ConnectionShare {
   readonly #table: LaneTable;
@@ -128,20 +131,29 @@ export class ConnectionShare {
   effectiveMax(max: number, nowMs: Millis): number {
     const ceiling = this.#int(int.ceiling);
     if (ceiling === 0) return max;
-    const untilMs = this.#table.floats[this.#table.floatAt(this.#record, float.ceilingUntilMs)] as number;
-    return nowMs < untilMs ? Math.min(max, ceiling) : max;
+    return nowMs < this.#ceilingUntilMs ? Math.min(max, ceiling) : max;
   }
 
   // ---- inside, under the lock
 
+  get #ceilingUntilMs(): Millis {
+    return this.#table.floats[this.#table.floatAt(this.#record, float.ceilingUntilMs)] as number;
+  }
+
   #admit(max: number, nowMs: Millis): ConnectionAdmission {
-    if (this.#int(int.connections) >= this.effectiveMax(max, nowMs)) return full;
+    const connections = this.#int(int.connections);
+    if (connections >= max) return full;
+    if (connections >= this.effectiveMax(max, nowMs)) return { kind: "full", untilMs: this.#ceilingUntilMs };
     const untilMs = this.#rate.earliestMs;
     if (nowMs < untilMs) return { kind: "wait", untilMs };
     for (let other = this.#firstBefore(); other !== undefined; other = this.#firstBefore()) {
       const at = this.#table.shardFloatAt(this.#record, other, shardFloat.calledAtMs);
       const { floats } = this.#table;
-      if (floats[at] === 0) floats[at] = nowMs;
+      if (floats[at] === 0) {
+        floats[at] = nowMs;
+        // It may have waited for something that nobody tells, such as a ceiling's end.
+        this.#changed();
+      }
       const turnEndsMs = (floats[at] as number) + turnMs;
       if (nowMs < turnEndsMs) return { kind: "wait", untilMs: turnEndsMs };
       this.#strikeOff(other);
@@ -200,13 +212,18 @@ export class ConnectionShare {
     this.#table.floats[at] = 0;
     this.#table.floats[this.#table.shardFloatAt(this.#record, shard, shardFloat.calledAtMs)] = 0;
     this.#addInt(int.waiting, -1);
-    // Who had to let it go first may be next.
-    this.#changed();
+    // Who had to let it go first may be next; and one that lost its turn must hear of it, or it would wait for ever.
+    if (shard === this.#table.shard) this.#changed();
+    else this.#tell();
   }
 
   /** Tells the shards that use the record, where one of them waits. */
   #changed(): void {
     if (this.#table.shards === 1 || this.#int(int.waiting) === 0) return;
+    this.#tell();
+  }
+
+  #tell(): void {
     Atomics.add(this.#table.ints, this.#changeAt, 1);
     Atomics.notify(this.#table.ints, this.#changeAt);
   }

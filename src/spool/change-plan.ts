@@ -70,8 +70,6 @@ const lineFeed = 10;
 const scanStepKeys = 1_000;
 /** Messages whose state is remembered beyond their transaction. */
 const recentMax = 5_000;
-/** Of a message with more entries the places are read again: a map of all would be copied at each end. */
-const recentPlacesMax = 16;
 
 /** A message as the transaction that is being collected will leave it. Values are replaced, never changed. */
 interface MessageState {
@@ -159,9 +157,9 @@ export class ChangePlanner {
   /** The transaction is on the disk: the trees tell all. */
   committed(): void {
     for (const [queueId, state] of this.#messages) {
-      if (state.condition !== "sound") this.#recent.delete(queueId);
-      else if (state.places.size <= recentPlacesMax) this.#recent.set(queueId, state);
-      else this.#recent.set(queueId, { ...state, places: unmoved });
+      // Without the keys of its places: each would keep a slab of Node's buffer pool for as long as it waits.
+      if (state.condition === "sound") this.#recent.set(queueId, { ...state, places: unmoved });
+      else this.#recent.delete(queueId);
     }
     for (const queueId of this.#recent.keys()) {
       if (this.#recent.size <= recentMax) break;

@@ -53,7 +53,7 @@ test("a big content is read from the disk, and contents together stay below 32 M
   t.equal(last?.content, undefined);
 });
 
-test("what waits for long makes room for what comes", async (t) => {
+test("a message beyond the limit of entries is read from the disk, until others are let go", async (t) => {
   const fresh = new FreshMail();
   for (let i = 1; i <= 6_000; i++) {
     const { message, entries, content } = mail(i, 10);
@@ -66,4 +66,14 @@ test("what waits for long makes room for what comes", async (t) => {
   t.equal(fresh.take(mail(2, 0).position), undefined, "it is on the disk");
   fresh.done(late.position);
   t.equal(fresh.contentBytes, 0);
+});
+
+test("what nobody asks for is let go after ten seconds, room or not", async (t) => {
+  const fresh = new FreshMail();
+  const early = mail(1, 1_000);
+  fresh.keep(early.message, early.entries, early.content);
+  const late = mail(2, 10, 10_001);
+  fresh.keep(late.message, late.entries, late.content);
+  t.equal(fresh.contentBytes, 10);
+  t.equal(fresh.take(early.position), undefined);
 });

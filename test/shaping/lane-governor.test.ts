@@ -271,3 +271,26 @@ test("threads that all want one lane never have more than it allows", async (t) 
     `connections by shard: ${opened}`,
   );
 });
+
+test("a shard that waits at a peer's ceiling learns its end, is called when its turn comes, and told when it lost it", async (t) => {
+  const { governors, changes } = governorsOf(2, { connectionsMax: 10, rate: { count: 1, perMs: secondMs } });
+  const [one, other] = governors;
+  t.equal(one.admitConnection(1).kind, "go");
+  one.established();
+  one.setCeiling(60_000);
+  t.same(other.admitConnection(2), { kind: "full", untilMs: 60_000 }, "it can set a timer");
+  await nextTurn();
+  const before = changes[1] as number;
+  // The ceiling is over. The first shard has used up its message rate, so that it does not wait itself.
+  t.equal(one.admitMessage(60_500).kind, "go");
+  t.equal(one.admitConnection(60_600).kind, "wait", "the other one goes first");
+  await nextTurn();
+  const called = changes[1] as number;
+  t.ok(called > before, "it was called");
+  t.equal(one.admitMessage(61_500).kind, "go");
+  t.equal(one.admitConnection(61_700).kind, "go", "it did not come");
+  await nextTurn();
+  t.ok((changes[1] as number) > called, "it was told, so that it asks again");
+  t.equal(other.admitConnection(61_800).kind, "go");
+  for (const governor of governors) governor.close();
+});
