@@ -75,6 +75,8 @@ export class OutboundConnection implements LaneConnection {
         return this.#close();
       case "ready": {
         const { session, peer } = result;
+        // Drained between the end of the greeting and this turn.
+        if (this.state === "closed") return session.close();
         const dialogue = new MailDialogue(session, peer, this.#parts);
         this.#state = { kind: "busy", session, dialogue };
         feed.opened({ remote: { name: peer.name, address: peer.address }, tls: peer.tls });
