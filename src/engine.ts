@@ -1,5 +1,5 @@
-// One shard, put together: its spool, its queue, its listeners, its connections. Nothing in it
-// is shared with another but the lanes' governors.
+// One shard, put together: its spool, its queue, its listeners, its connections. Nothing in it is shared with another but
+// the lanes' governors.
 
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";

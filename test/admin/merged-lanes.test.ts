@@ -2,21 +2,9 @@
 
 import { test } from "tap";
 import { mergeLanes } from "../../src/admin/merged-lanes.ts";
-import type { LaneSummary } from "../../src/queue/queue.ts";
+import { laneSummary } from "../support/lane-summary.ts";
 
-const lane: LaneSummary = {
-  source: "a1",
-  site: "google",
-  ready: 4,
-  connections: { max: 20, connecting: 1, busy: 2, idle: 3 },
-  rate: "30 per 1 s, 2 left at this moment",
-  connectionRate: "100 per 60 s, 1 left at this moment",
-  messagesPerConnectionMax: 50,
-  suspendedUntil: undefined,
-  suspendedBecause: undefined,
-  lastReplies: [],
-  where: "conf/sites.yaml:19",
-};
+const lane = laneSummary;
 const replies = (...ats: number[]) => ats.map((at) => ({ at, text: `421 at ${at}` }));
 
 test("connections and ready work of all shards are added up, and the limits that they share are not", async (t) => {

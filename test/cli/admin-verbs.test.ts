@@ -7,6 +7,7 @@ import { type Test, test } from "tap";
 import type { AdminBackend } from "../../src/admin/admin.ts";
 import { openAdmin } from "../../src/admin/admin-server.ts";
 import { silentLog } from "../../src/telemetry/log.ts";
+import { laneSummary } from "../support/lane-summary.ts";
 import { runCli } from "./run-cli.ts";
 
 const token = "correct-horse-battery";
@@ -45,17 +46,10 @@ async function serve(t: Test, reload: Awaited<ReturnType<AdminBackend["reload"]>
     async lanes() {
       return [
         {
-          source: "a1",
-          site: "google",
-          ready: 4,
-          connections: { max: 20, connecting: 1, busy: 2, idle: 3 },
-          rate: "30/s",
-          connectionRate: "100/m",
-          messagesPerConnectionMax: 50,
+          ...laneSummary,
           suspendedUntil: Date.now() + 600_000,
           suspendedBecause: "421 4.7.28",
           lastReplies: [{ at: Date.now(), text: "250 2.0.0 OK" }],
-          where: "conf/sites.yaml:19",
         },
       ];
     },

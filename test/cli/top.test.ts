@@ -10,8 +10,9 @@ import { Registry } from "prom-client";
 import { type Test, test } from "tap";
 import { type Figures, figuresOf, type Look, parseSamples, quantileOf } from "../../src/cli/top-figures.ts";
 import { drawLook, printable, printableJson, Screen, shareOut } from "../../src/cli/top-screen.ts";
-import type { LaneSummary, QueueSummary } from "../../src/queue/queue.ts";
+import type { QueueSummary } from "../../src/queue/queue.ts";
 import { type Metrics, makeMetrics, mergeMetrics } from "../../src/telemetry/metrics.ts";
+import { laneSummary } from "../support/lane-summary.ts";
 import { runCli } from "./run-cli.ts";
 
 const cliFile = fileURLToPath(new URL("../../src/cli/cli.ts", import.meta.url));
@@ -62,19 +63,7 @@ const queue: QueueSummary = {
   lastError: undefined,
   waitsFor: "the rate of google",
 };
-const lane: LaneSummary = {
-  source: "a1",
-  site: "google",
-  ready: 4,
-  connections: { max: 20, connecting: 1, busy: 2, idle: 3 },
-  rate: "30/s",
-  connectionRate: "100/m",
-  messagesPerConnectionMax: 50,
-  suspendedUntil: undefined,
-  suspendedBecause: undefined,
-  lastReplies: [],
-  where: "conf/sites.yaml:19",
-};
+const lane = laneSummary;
 
 function lookAt(counts: Counts, steadyMs: number, more: Partial<Look> = {}): Look {
   const samples = parseSamples(metricsText(counts));

@@ -85,6 +85,25 @@ test("a 421 before MAIL leaves every recipient pending and suspends the lane", a
   t.equal(world.events("resumption").length, 1);
 });
 
+test("mail that a suspended lane gives back leaves its place in memory to other mail", async (t) => {
+  const hosts = { "mx.b.example": { connect: "banner-421" as const, connectMs: 100 } };
+  const world = new QueueWorld({ hosts, limits: { connectionsMax: 100 } });
+  const read = world.spool.readContent.bind(world.spool);
+  const reads: string[] = [];
+  world.spool.readContent = (queueId) => {
+    reads.push(queueId);
+    return read(queueId);
+  };
+  // As much as may be kept in memory, and all of it ready when the lane is suspended.
+  const body = `${"x".repeat(996)}\r\n`.repeat(240);
+  await world.acceptAll(Array.from({ length: 150 }, () => ({ to: "a@b.example", body })));
+  t.ok(await world.until(() => world.events("suspension").length > 0, 2 * secondMs));
+  await world.acceptAll(Array.from({ length: 20 }, () => ({ to: "c@c.example", body })));
+  await world.advance(secondMs);
+  t.equal(world.sent.length, 20);
+  t.same(reads, [], "all of it was sent from memory");
+});
+
 test("a 421 to MAIL charges its message only and suspends the lane, for longer each time", async (t) => {
   const world = new QueueWorld({ hosts: { "mx.b.example": { answer: 421 } }, limits: { connectionsMax: 1 } });
   const ids = await world.acceptAll([{}, {}, {}, {}, {}, {}, {}, {}]);

@@ -5,16 +5,8 @@ import { hourMs, minuteMs } from "../../src/core/time.ts";
 import { makePlanResolver } from "../../src/resolve/resolve.ts";
 import { silentLog } from "../../src/telemetry/log.ts";
 import { SimClock } from "../support/sim-clock.ts";
+import { siteLimits } from "../support/site-limits.ts";
 import { ZoneResolver } from "../support/zone-resolver.ts";
-
-const limits = {
-  connectionsMax: 10,
-  connectionRate: undefined,
-  messagesPerConnectionMax: 100,
-  rate: undefined,
-  recipientsPerMessageMax: 100,
-  tls: undefined,
-};
 
 test("a clock set forward or back leaves a plan that may be used now", async (t) => {
   const clock = new SimClock();
@@ -24,7 +16,13 @@ test("a clock set forward or back leaves a plan that may be used now", async (t)
   });
   const plans = makePlanResolver(
     { resolver: zone, clock, log: silentLog },
-    { ownNames: [], ownAddresses: [], sites: { defaults: limits, named: [] }, ip: [4], internalNetworksAllowed: [] },
+    {
+      ownNames: [],
+      ownAddresses: [],
+      sites: { defaults: siteLimits, named: [] },
+      ip: [4],
+      internalNetworksAllowed: [],
+    },
   );
   for (const jumpMs of [0, 10 * hourMs, -20 * hourMs, 30 * hourMs]) {
     clock.setWall(clock.now() + jumpMs);

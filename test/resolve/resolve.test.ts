@@ -6,19 +6,12 @@ import { hourMs, minuteMs, secondMs } from "../../src/core/time.ts";
 import { makePlanResolver, type Resolution, type ResolveConfig, resolveTimeoutMs } from "../../src/resolve/resolve.ts";
 import { silentLog } from "../../src/telemetry/log.ts";
 import { SimClock, simStart } from "../support/sim-clock.ts";
+import { siteLimits } from "../support/site-limits.ts";
 import { type ZoneName, ZoneResolver } from "../support/zone-resolver.ts";
 
-const limits = {
-  connectionsMax: 10,
-  connectionRate: undefined,
-  messagesPerConnectionMax: 100,
-  rate: undefined,
-  recipientsPerMessageMax: 100,
-  tls: undefined,
-};
 const sites: SitesConfig = {
-  defaults: limits,
-  named: [{ ...limits, name: "google", exchangers: ["*.google.com"], where: "sites.yaml:1" }],
+  defaults: siteLimits,
+  named: [{ ...siteLimits, name: "google", exchangers: ["*.google.com"], where: "sites.yaml:1" }],
 };
 const config: ResolveConfig = {
   ownNames: ["MTA1.sender.example"],
