@@ -20,7 +20,7 @@ import type {
   RestartReport,
   RunReport,
 } from "./report/report.ts";
-import { bareSignatureUs, checksOf, machineOf, termsOf } from "./report/terms.ts";
+import { bareSignatureUs, checksOf, cpuWithSignatures, machineOf, termsOf } from "./report/terms.ts";
 import { Progress, reportText } from "./report/text.ts";
 import { runRestart } from "./restart.ts";
 import { findScenario } from "./scenario/catalog.ts";
@@ -130,7 +130,6 @@ async function runAll(scenario: Scenario, options: BenchOptions): Promise<RunRep
   const isPeerHere = peer?.isInstalled() === true;
   const progress = new Progress(process.stdout);
   const runs: RunReport[] = [];
-  const signatureUs = scenario.signed ? bareSignatureUs() : undefined;
   for (let i = 0; i < (isPeerHere ? options.pairs : 1); i++) {
     for (const name of isPeerHere && peer !== undefined ? ["postern", peer.name] : ["postern"]) {
       progress.begin(name);
@@ -141,18 +140,24 @@ async function runAll(scenario: Scenario, options: BenchOptions): Promise<RunRep
         template,
         serverName: name,
         notes: isPostern ? [] : peer.notes,
-        bareSignatureUs: isPostern ? signatureUs : undefined,
         start: isPostern
           ? (box: Parameters<typeof startPostern>[0]) =>
               startPostern(box, { profileFolder: options.profile ? folder : undefined })
           : (box: Parameters<typeof startPostern>[0]) => peer.start(box, scenario),
         onSample: (...seen: Parameters<Progress["show"]>) => progress.show(...seen),
       };
-      runs.push(await (withTools ? runWithPostfixTools(plan) : runLoad(plan)));
+      const measure = async (): Promise<RunReport> => (withTools ? runWithPostfixTools(plan) : runLoad(plan));
+      runs.push(isPostern && scenario.signed ? await besideSignatures(measure) : await measure());
       progress.end();
     }
   }
   return runs;
+}
+
+async function besideSignatures(measure: () => Promise<RunReport>): Promise<RunReport> {
+  const before = bareSignatureUs();
+  const run = await measure();
+  return { ...run, cpu: cpuWithSignatures(run.cpu, [before, bareSignatureUs()]) };
 }
 
 function baselineOf({ name }: Scenario, there: readonly RunReport[], here: readonly RunReport[]): BaselineReport {

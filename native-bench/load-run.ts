@@ -4,7 +4,7 @@ import { isWarmUp, loadPlanOf, operatorsOf, overridesOf, sourcesOf, warmUpPlanOf
 import { Box } from "./box.ts";
 import { epochMs, pause } from "./clock.ts";
 import type { LoggedEvent } from "./event-log.ts";
-import { commitPercentileMs, type PosternFigures } from "./postern-figures.ts";
+import { type Buckets, bucketsSince, type PosternFigures, percentileMs } from "./postern-figures.ts";
 import { type Cpu, cpuOf, minus, residentParts } from "./process-usage.ts";
 import type { MemoryReport, RunReport, Sample, SourcesReport } from "./report/report.ts";
 import type { Scenario } from "./scenario/scenario.ts";
@@ -21,7 +21,6 @@ export interface LoadRunPlan {
   readonly template: string;
   readonly serverName: string;
   readonly notes: readonly string[];
-  readonly bareSignatureUs: number | undefined;
   start(box: Box): Promise<RunningServer>;
   /** Called at each look. */
   onSample(sample: Sample, wanted: number): void;
@@ -83,7 +82,6 @@ interface Usage {
 class Watch {
   readonly startedAt = epochMs();
   readonly samples: Sample[] = [];
-  readonly loopLagsMs: number[] = [];
   firstUsage: Usage;
   lastUsage: Usage;
   firstFigures: PosternFigures | undefined;
@@ -159,6 +157,7 @@ class Watch {
       return (userSeconds + systemSeconds) / spanSeconds;
     };
     const server = this.#server.memory();
+    const figuresBefore = this.lastFigures ?? this.firstFigures;
     const mib = (bytes: number | undefined): number | undefined =>
       bytes === undefined ? undefined : bytes / 1_048_576;
     const sample: Sample = {
@@ -174,13 +173,12 @@ class Watch {
       serverFileMiB: server.fileMiB,
       sourceMiB: residentParts(this.#box.pids.source).anonymousMiB,
       receiversMiB: residentParts(this.#box.pids.receivers).anonymousMiB,
-      loopLagMs: figures?.loopLagMs,
+      loopLagMs: figures && percentileMs(bucketsSince(figuresBefore?.loopDelays, figures.loopDelays), 1),
       spoolFileMiB: mib(figures?.spoolFileBytes),
       spoolLiveMiB: mib(figures?.spoolLiveBytes),
     };
     this.lastUsage = now;
     this.lastFigures = figures ?? this.lastFigures;
-    if (figures !== undefined) this.loopLagsMs.push(figures.loopLagMs);
     this.#keep(sample);
     return sample;
   }
@@ -235,11 +233,11 @@ async function reportOf(plan: LoadRunPlan, box: Box, watch: Watch, source: Sourc
     deliveredMiBPerSecond: bytes / 1_048_576 / seconds,
     cpu: {
       serverUsPerMessage: usPerMessage(sum(used.server)),
+      serverUsBesideSignature: usPerMessage(sum(used.server)),
       serverUserUsPerMessage: usPerMessage(used.server.userSeconds),
       serverSystemUsPerMessage: usPerMessage(used.server.systemSeconds),
       sourceUsPerMessage: usPerMessage(sum(used.source)),
       receiversUsPerMessage: usPerMessage(sum(used.receivers)),
-      bareSignatureUs: plan.bareSignatureUs,
     },
     memory: memoryOf(watch.samples),
     greeting: source.greeting,
@@ -284,20 +282,16 @@ function memoryOf(samples: readonly Sample[]): MemoryReport {
 function saidOfItself(watch: Watch): Pick<RunReport, "eventLoopLagMs" | "commitMs" | "spool"> {
   const { firstFigures, lastFigures } = watch;
   if (lastFigures === undefined) return {};
-  const before = new Map(firstFigures?.commits.map(({ boundMs, count }) => [boundMs, count]));
-  const commits = lastFigures.commits.map(({ boundMs, count }) => ({
-    boundMs,
-    count: count - (before.get(boundMs) ?? 0),
-  }));
-  const lags = watch.loopLagsMs.toSorted((one, other) => one - other);
-  const lagAt = (share: number): number => lags[Math.min(lags.length - 1, Math.floor(lags.length * share))] ?? 0;
-  const p50 = commitPercentileMs(commits, 0.5);
-  const p99 = commitPercentileMs(commits, 0.99);
+  const percentiles = (before: Buckets | undefined, now: Buckets) => {
+    const buckets = bucketsSince(before, now);
+    const at = (share: number): number => percentileMs(buckets, share) ?? 0;
+    return buckets.length === 0 ? undefined : { p50: at(0.5), p99: at(0.99), max: at(1) };
+  };
   const fileMiB = lastFigures.spoolFileBytes / 1_048_576;
   const liveMiBMax = Math.max(0, ...watch.samples.map(({ spoolLiveMiB }) => spoolLiveMiB ?? 0));
   return {
-    eventLoopLagMs: { p50: lagAt(0.5), p99: lagAt(0.99), max: lagAt(1) },
-    commitMs: p50 === undefined || p99 === undefined ? undefined : { p50, p99 },
+    eventLoopLagMs: percentiles(firstFigures?.loopDelays, lastFigures.loopDelays),
+    commitMs: percentiles(firstFigures?.commits, lastFigures.commits),
     spool: { fileMiB, liveMiBMax, fileToLiveMax: fileMiB / Math.max(0.001, liveMiBMax) },
   };
 }

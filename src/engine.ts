@@ -2,7 +2,6 @@
 // the lanes' governors.
 
 import { join } from "node:path";
-import { monitorEventLoopDelay } from "node:perf_hooks";
 import { Registry } from "prom-client";
 import { formatHostPort } from "./config/address.ts";
 import type { Config } from "./config/config.ts";
@@ -19,6 +18,7 @@ import {
   type ReplyClassifier,
 } from "./outcome/outcome.ts";
 import { DnsResolver, systemDnsServers } from "./platform/dns-resolver.ts";
+import { LoopWatch } from "./platform/loop-watch.ts";
 import { OverloadWatch } from "./platform/overload-watch.ts";
 import { SigningThreads } from "./platform/signing-threads.ts";
 import { SystemClock } from "./platform/system-clock.ts";
@@ -35,9 +35,6 @@ import { type Metrics, type MetricsJson, makeMetrics, readMetrics } from "./tele
 
 /** For transactions that were broken off at the end of the drain time to be written down. */
 const breakOffMs = 5_000;
-
-/** How often the lag of the loop is looked at. */
-const loopLookMs = 10;
 
 export interface EngineOptions {
   readonly config: Config;
@@ -72,7 +69,7 @@ export class Engine {
   readonly #eventLog: EventLog;
   readonly #metrics: Metrics;
   readonly #registry: Registry;
-  readonly #loopDelay = monitorEventLoopDelay({ resolution: loopLookMs });
+  readonly #loopWatch: LoopWatch;
   readonly #overload: OverloadWatch;
   readonly #current: CurrentParts;
   #depthSeen: ReturnType<Operations["depth"]> = [];
@@ -210,7 +207,7 @@ export class Engine {
     this.#registry = rooms.registry;
     this.#overload = rooms.overload;
     this.#current = rooms.current;
-    this.#loopDelay.enable();
+    this.#loopWatch = new LoopWatch((seconds) => rooms.metrics.eventLoopDelay(seconds));
   }
 
   get operations(): Operations {
@@ -237,9 +234,7 @@ export class Engine {
     for (const { stream, state, recipients } of this.#depthSeen)
       this.#metrics.queueRecipients(stream, state, recipients);
     this.#metrics.queueOldestSeconds(this.#queue.oldestAgeMs / 1000);
-    // The histogram holds the time from look to look, the interval itself included.
-    this.#metrics.eventLoopLag(Math.max(0, this.#loopDelay.max / 1e9 - loopLookMs / 1000));
-    this.#loopDelay.reset();
+    this.#metrics.eventLoopLag(this.#loopWatch.worstSeconds);
     return readMetrics(this.#registry, names);
   }
 
@@ -278,7 +273,7 @@ export class Engine {
     await this.#eventLog.close();
     await this.#spool.close();
     this.#overload.close();
-    this.#loopDelay.disable();
+    this.#loopWatch.close();
   }
 }
 

@@ -117,11 +117,11 @@ export async function runWithPostfixTools(plan: LoadRunPlan): Promise<RunReport>
       deliveredMiBPerSecond: (delivered * bytes) / 1_048_576 / seconds,
       cpu: {
         serverUsPerMessage: us(used),
+        serverUsBesideSignature: us(used),
         serverUserUsPerMessage: (1e6 * used.userSeconds) / messages,
         serverSystemUsPerMessage: (1e6 * used.systemSeconds) / messages,
         sourceUsPerMessage: us(sourceCpu.sum()),
         receiversUsPerMessage: sinks.reduce((sum, { pid }) => sum + us(cpuOf(pid)), 0),
-        bareSignatureUs: plan.bareSignatureUs,
       },
       memory: { serverPrivateMiBMax: privateMax, serverFileMiBMax: server.memory().fileMiB, serverPrivateGrowthMiB: 0 },
       greeting: notMeasured,

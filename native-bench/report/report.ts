@@ -50,7 +50,9 @@ export interface CpuReport {
   readonly serverSystemUsPerMessage: number;
   readonly sourceUsPerMessage: number;
   readonly receiversUsPerMessage: number;
-  /** A bare RSA-2048 signature, measured before the run; only where mail is signed. */
+  /** Without 1.3 bare signatures where Postern signs: what is left is to be no more than for mail that is not signed. */
+  readonly serverUsBesideSignature: number;
+  /** A bare RSA-2048 signature, measured before and after the run; only where mail is signed. */
   readonly bareSignatureUs?: number | undefined;
 }
 
@@ -123,9 +125,9 @@ export interface RunReport {
   readonly connectTo250: Percentiles;
   /** From the sender's 250 to the receiver's. */
   readonly acceptToDelivery: Latency;
-  /** Worst delay of the event loop in each look at it. */
+  /** Delays of the event loops of all shards; bounds of buckets make the figures, the last one upwards. */
   readonly eventLoopLagMs?: { readonly p50: number; readonly p99: number; readonly max: number } | undefined;
-  readonly commitMs?: { readonly p50: number; readonly p99: number } | undefined;
+  readonly commitMs?: { readonly p50: number; readonly p99: number; readonly max: number } | undefined;
   readonly spool?:
     | {
         readonly fileMiB: number;

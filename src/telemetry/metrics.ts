@@ -58,11 +58,14 @@ export interface Metrics {
   signingFailure(): void;
   /** Octets of delivery events that are durable in the spool and not yet in the log. */
   eventsOutboxBytes(bytes: number): void;
-  /** How late the shard's event loop ran, at worst, since the last call. */
+  /** How late the shard's event loop ran at worst, lately. */
   eventLoopLag(seconds: number): void;
+  /** How late it came to one of the looks that are taken all the time. */
+  eventLoopDelay(seconds: number): void;
 }
 
 const commitBuckets = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
+const loopBuckets = [0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2.5];
 const signingBuckets = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1];
 const deliveryBuckets = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600, 14_400, 86_400, 345_600];
 
@@ -181,9 +184,15 @@ export function makeMetrics(registry: Registry): Metrics {
   });
   const lag = new Gauge({
     name: "postern_event_loop_lag_seconds",
-    help: "Worst delay of a shard's event loop in the last interval.",
+    help: "Worst delay of a shard's event loop in the last 10 to 20 seconds.",
     registers,
     aggregator: "max",
+  });
+  const delays = new Histogram({
+    name: "postern_event_loop_delay_seconds",
+    help: "Delays of the shards' event loops, looked at every 10 ms.",
+    buckets: loopBuckets,
+    registers,
   });
 
   const delayByStream = children((stream) => acceptToDelivery.labels(stream));
@@ -213,6 +222,7 @@ export function makeMetrics(registry: Registry): Metrics {
     signingFailure: () => signingFailures.inc(),
     eventsOutboxBytes: (bytes) => outbox.set(bytes),
     eventLoopLag: (seconds) => lag.set(seconds),
+    eventLoopDelay: (seconds) => delays.observe(seconds),
   };
 }
 

@@ -1,12 +1,12 @@
 // What the benchmark reads from Postern, holds against targets, and shows.
 
 import { test } from "tap";
-import { commitPercentileMs, parseFigures } from "../../native-bench/postern-figures.ts";
+import { bucketsSince, parseFigures, percentileMs } from "../../native-bench/postern-figures.ts";
 import { cpuOf, cpuOfTree, residentParts, treeOf } from "../../native-bench/process-usage.ts";
 import { reportHtml } from "../../native-bench/report/html.ts";
 import type { BenchReport, RunReport } from "../../native-bench/report/report.ts";
 import { barChart, lineChart } from "../../native-bench/report/svg-chart.ts";
-import { checksOf, machineOf, termsOf } from "../../native-bench/report/terms.ts";
+import { checksOf, cpuWithSignatures, machineOf, termsOf } from "../../native-bench/report/terms.ts";
 import { reportText } from "../../native-bench/report/text.ts";
 import { catalog } from "../../native-bench/scenario/catalog.ts";
 
@@ -29,6 +29,7 @@ const run: RunReport = {
   deliveredMiBPerSecond: 1,
   cpu: {
     serverUsPerMessage: 240,
+    serverUsBesideSignature: 240,
     serverUserUsPerMessage: 200,
     serverSystemUsPerMessage: 40,
     sourceUsPerMessage: 25,
@@ -64,19 +65,37 @@ test("figures are read from the metrics text, and commits give percentiles", asy
       "# HELP postern_spool_bytes x",
       'postern_queue_recipients{stream="bulk",state="ready"} 7',
       'postern_queue_recipients{stream="bulk",state="due"} 5',
-      "postern_event_loop_lag_seconds 0.0125",
       "postern_spool_bytes 2048",
       "postern_spool_live_bytes 1024",
       'postern_spool_commit_seconds_bucket{le="0.002"} 100',
       'postern_spool_commit_seconds_bucket{le="0.001"} 50',
       'postern_spool_commit_seconds_bucket{le="+Inf"} 100',
       "postern_spool_commit_seconds_count 100",
+      'postern_event_loop_delay_seconds_bucket{le="0.01"} 3',
+      'postern_event_loop_delay_seconds_bucket{le="+Inf"} 4',
     ].join("\n"),
   );
-  t.match(figures, { queued: 12, loopLagMs: 12.5, spoolFileBytes: 2048, spoolLiveBytes: 1024 });
-  t.equal(commitPercentileMs(figures.commits, 0.5), 1);
-  t.equal(commitPercentileMs(figures.commits, 0.75), 1.5);
-  t.equal(commitPercentileMs([], 0.5), undefined);
+  t.match(figures, { queued: 12, spoolFileBytes: 2048, spoolLiveBytes: 1024 });
+  t.equal(percentileMs(figures.commits, 0.5), 1);
+  t.equal(percentileMs(figures.commits, 0.75), 1.5);
+  t.equal(percentileMs(figures.commits, 1), 2);
+  t.equal(percentileMs([], 0.5), undefined);
+  t.strictSame(bucketsSince(undefined, figures.loopDelays), [
+    { boundMs: 10, count: 3 },
+    { boundMs: Number.POSITIVE_INFINITY, count: 4 },
+  ]);
+  const later = figures.loopDelays.map(({ boundMs, count }) => ({ boundMs, count: count + 2 }));
+  t.strictSame(
+    bucketsSince(figures.loopDelays, later).map(({ count }) => count),
+    [2, 2],
+  );
+});
+
+test("signed mail may cost 1.3 bare signatures more than other mail", async (t) => {
+  const cpu = cpuWithSignatures({ ...run.cpu, serverUsPerMessage: 690 }, [300, 400]);
+  t.equal(cpu.bareSignatureUs, 350);
+  t.equal(cpu.serverUsBesideSignature, 690 - 1.3 * 350);
+  t.equal(cpu.serverUsPerMessage, 690, "the whole is told, too");
 });
 
 test("a target is met, missed, or cannot be said", async (t) => {

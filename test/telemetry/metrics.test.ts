@@ -14,6 +14,7 @@ test("every instrument of the contract is there with its labels", async (t) => {
   metrics.spoolCommit(0.003);
   metrics.spoolFigures({ fileBytes: 4096, liveBytes: 1024, freeBytesOnDisk: 9 });
   metrics.eventLoopLag(0.012);
+  metrics.eventLoopDelay(0.004);
   metrics.ingestMessage("news", 10_240);
   metrics.ingestRejection("auth");
   metrics.ingestConnections(2);
@@ -29,6 +30,7 @@ test("every instrument of the contract is there with its labels", async (t) => {
     "postern_spool_commit_seconds_count 1",
     "postern_spool_bytes 4096",
     "postern_event_loop_lag_seconds 0.012",
+    'postern_event_loop_delay_seconds_bucket{le="0.005"} 1',
     'postern_ingest_messages_total{stream="news"} 1',
     "postern_ingest_content_bytes_total 10240",
     'postern_ingest_rejections_total{reason="auth"} 1',
