@@ -5,15 +5,15 @@
 
 export class WeightedPick<Item> {
   readonly #items: readonly Item[];
-  readonly #weights: readonly number[];
-  readonly #credits: number[];
+  readonly #weights: Float64Array;
+  readonly #credits: Float64Array;
   /** The places of all members, in order. */
   readonly all: readonly number[];
 
   constructor(members: readonly { readonly item: Item; readonly weight: number }[]) {
     this.#items = members.map(({ item }) => item);
-    this.#weights = members.map(({ weight }) => weight);
-    this.#credits = members.map(() => 0);
+    this.#weights = Float64Array.from(members, ({ weight }) => weight);
+    this.#credits = new Float64Array(members.length);
     this.all = members.map((_, place) => place);
   }
 
@@ -24,20 +24,23 @@ export class WeightedPick<Item> {
 
   /** The next member in turn among those at `places`, each of which is named once; undefined when there are none. */
   nextAt(places: readonly number[]): Item | undefined {
+    const weights = this.#weights;
+    const credits = this.#credits;
     let best = -1;
     let most = Number.NEGATIVE_INFINITY;
     let total = 0;
-    for (const place of places) {
-      const weight = this.#weights[place] as number;
-      const credit = (this.#credits[place] as number) + weight;
-      this.#credits[place] = credit;
+    for (let index = 0; index < places.length; index++) {
+      const place = places[index] as number;
+      const weight = weights[place] as number;
+      const credit = (credits[place] as number) + weight;
+      credits[place] = credit;
       total += weight;
       if (credit <= most) continue;
       best = place;
       most = credit;
     }
     if (best === -1) return undefined;
-    this.#credits[best] = most - total;
+    credits[best] = most - total;
     return this.#items[best];
   }
 }
