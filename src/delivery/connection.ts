@@ -6,16 +6,13 @@ import { ConnectControl, type ConnectParts, connect } from "./connect.ts";
 import type { LaneConnection } from "./delivery.ts";
 import { type DialogueParts, MailDialogue } from "./transaction.ts";
 
+type Busy = { readonly kind: "busy"; readonly session: ClientSession; readonly dialogue: MailDialogue };
+/** `busy` is what it will be again. */
+type Idle = { readonly kind: "idle"; readonly busy: Busy };
 type State =
   | { readonly kind: "connecting"; readonly control: ConnectControl }
-  | { readonly kind: "busy"; readonly session: ClientSession; readonly dialogue: MailDialogue }
-  | {
-      readonly kind: "idle";
-      readonly session: ClientSession;
-      readonly dialogue: MailDialogue;
-      /** Ends the rest: true when there may be work. */
-      readonly resume: (woken: boolean) => void;
-    }
+  | Busy
+  | Idle
   | { readonly kind: "closed" };
 
 /** One connection. It lives from its making until it calls `feed.closed()`. */
@@ -23,11 +20,13 @@ export class OutboundConnection implements LaneConnection {
   readonly #parts: ConnectParts & DialogueParts;
   readonly #idleDeadline: Deadline;
   #state: State;
+  /** Ends the rest of an idle connection: true when there may be work. */
+  #resume: (isWoken: boolean) => void = () => {};
 
   constructor(parts: ConnectParts & DialogueParts) {
     this.#parts = parts;
     const { idleMs } = parts.timeouts;
-    this.#idleDeadline = new Deadline(parts.clock, idleMs, () => this.#endIdle());
+    this.#idleDeadline = new Deadline(parts.clock, idleMs, () => this.#endRest(false));
     this.#state = { kind: "connecting", control: new ConnectControl() };
   }
 
@@ -36,7 +35,7 @@ export class OutboundConnection implements LaneConnection {
   }
 
   wake(): void {
-    if (this.#state.kind === "idle") this.#state.resume(true);
+    this.#endRest(true);
   }
 
   drain(): void {
@@ -49,8 +48,8 @@ export class OutboundConnection implements LaneConnection {
         this.#state.dialogue.stop();
         break;
       case "idle":
-        this.#state.dialogue.stop();
-        this.#state.resume(false);
+        this.#state.busy.dialogue.stop();
+        this.#endRest(false);
         break;
       case "closed":
         break;
@@ -77,19 +76,32 @@ export class OutboundConnection implements LaneConnection {
         const { session, peer } = result;
         // Drained between the end of the greeting and this turn.
         if (this.state === "closed") return session.close();
-        const dialogue = new MailDialogue(session, peer, this.#parts);
-        this.#state = { kind: "busy", session, dialogue };
+        const busy: Busy = { kind: "busy", session, dialogue: new MailDialogue(session, peer, this.#parts) };
+        this.#state = busy;
         feed.opened({ remote: { name: peer.name, address: peer.address }, tls: peer.tls });
-        return await this.#work(session, dialogue);
+        return await this.#work(busy);
       }
     }
   }
 
-  async #work(session: ClientSession, dialogue: MailDialogue): Promise<void> {
+  async #work(busy: Busy): Promise<void> {
+    const { session, dialogue } = busy;
+    const { idleMs } = this.#parts.timeouts;
+    // Made once: with many connections most rest for long, and what is made for a rest outlives the young generation.
+    const idle: Idle = { kind: "idle", busy };
+    const keepResume = (resolve: (isWoken: boolean) => void): void => {
+      this.#resume = resolve;
+    };
+    session.onEnd = () => this.#endRest(false);
     while (session.fault === undefined) {
       await dialogue.run();
       if (session.fault !== undefined || dialogue.isUsedUp) break;
-      if (!(await this.#rest(session, dialogue))) break;
+      this.#state = idle;
+      this.#idleDeadline.set(idleMs);
+      const isWoken = await new Promise<boolean>(keepResume);
+      this.#idleDeadline.clear();
+      this.#tellWhyClosed(session);
+      if (!isWoken) break;
     }
     // RFC 5321 section 4.1.1.10.
     if (session.fault === undefined) await session.quit();
@@ -97,27 +109,15 @@ export class OutboundConnection implements LaneConnection {
     this.#close();
   }
 
-  /** Waits for `wake`. Returns false when the connection is to end instead. */
-  async #rest(session: ClientSession, dialogue: MailDialogue): Promise<boolean> {
-    const isWoken = await new Promise<boolean>((resolve) => {
-      const resume = (woken: boolean) => {
-        this.#state = { kind: "busy", session, dialogue };
-        resolve(woken);
-      };
-      this.#state = { kind: "idle", session, dialogue, resume };
-      session.onEnd = () => resume(false);
-      this.#idleDeadline.set(this.#parts.timeouts.idleMs);
-    });
-    this.#idleDeadline.clear();
-    session.onEnd = () => {};
-    const { fault } = session;
-    // A peer that closes an idle connection does no more than it may; a 421 may tell why (RFC 5321 section 3.8).
+  /** A peer that closes an idle connection does no more than it may; a 421 may tell why (RFC 5321 section 3.8). */
+  #tellWhyClosed({ fault }: ClientSession): void {
     if (fault?.kind === "reply") this.#parts.feed.closedByPeer(fault);
-    return isWoken && fault === undefined;
   }
 
-  #endIdle(): void {
-    if (this.#state.kind === "idle") this.#state.resume(false);
+  #endRest(isWoken: boolean): void {
+    if (this.#state.kind !== "idle") return;
+    this.#state = this.#state.busy;
+    this.#resume(isWoken);
   }
 
   #close(): void {

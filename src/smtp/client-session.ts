@@ -33,7 +33,8 @@ export interface SessionTimeouts {
 const quitReplyMs: Millis = 5 * secondMs;
 const endMs: Millis = secondMs;
 
-const ringCompactMin = 64;
+/** As many fit into the array that a first push makes. */
+const ringCompactMin = 16;
 
 /**
  * It owns the connection. It is over as soon as `fault` is set: by a 421 (which is also the reply of the command that it
@@ -46,8 +47,8 @@ export class ClientSession {
   readonly #timeouts: SessionTimeouts;
   readonly #decoder: ReplyDecoder;
   readonly #deadline: Deadline;
-  /** Commands in the order sent; those before `#head` have their reply. */
-  #ring: Command[] = [];
+  /** Commands in the order sent; those before `#head` had their reply, and are forgotten. */
+  #ring: (Command | undefined)[] = [];
   #head = 0;
   #awaited: Command | undefined;
   #resume: (() => void) | undefined;
@@ -218,7 +219,7 @@ export class ClientSession {
 
   #afterReplies(): void {
     this.#heardMs = this.#clock.monotonicMs();
-    if (this.#head === this.#ring.length || this.#head >= ringCompactMin) {
+    if (this.#head >= ringCompactMin) {
       this.#ring = this.#ring.slice(this.#head);
       this.#head = 0;
     }
@@ -232,7 +233,7 @@ export class ClientSession {
       this.#end(this.#unexpected(reply));
       return;
     }
-    this.#head++;
+    this.#ring[this.#head++] = undefined;
     answered.reply = reply;
     this.#stage = isSetUp(answered.stage) ? answered.stage : "mail";
     this.#lines = lines;

@@ -17,6 +17,8 @@ const zero = 48;
 const hyphen = 45;
 const blank = 32;
 
+const noLines: readonly string[] = [];
+
 /** Assembles replies from chunks cut anywhere. After a fault it takes nothing more. */
 export class ReplyDecoder {
   readonly #sink: ReplySink;
@@ -27,7 +29,7 @@ export class ReplyDecoder {
   #code = 0;
   #enhanced: string | undefined;
   #text = "";
-  #lines: string[] = [];
+  #lines: readonly string[] = noLines;
   #fault: string | undefined;
 
   constructor(sink: ReplySink) {
@@ -94,7 +96,8 @@ export class ReplyDecoder {
       this.#fault = "a reply has too many lines";
       return;
     }
-    this.#lines.push(text);
+    // Most replies have one line: an array that is pushed into has room for seventeen.
+    this.#lines = this.#lines.length === 0 ? [text] : [...this.#lines, text];
     this.#addText(text, code);
     if (separator === blank) this.#finish();
   }
@@ -114,7 +117,7 @@ export class ReplyDecoder {
     this.#replyBytes = 0;
     this.#enhanced = undefined;
     this.#text = "";
-    this.#lines = [];
+    this.#lines = noLines;
     this.#sink(reply, lines);
   }
 }
