@@ -34,6 +34,7 @@ import type { QueuedWork } from "./work.ts";
 
 /** Messages of a refused domain that are settled at once before others have their turn. */
 const refusalsAtOnceMax = 50;
+const noHeaders = Buffer.alloc(0);
 /** How often lanes and sites that nothing happens in are forgotten. */
 const sweepMs: Millis = 60_000;
 
@@ -380,7 +381,7 @@ export class Dispatcher implements LaneOwner {
     lane.reserve();
     const { signer } = this.#ports;
     if (!signer.signs(message.fromDomain)) {
-      this.#ready(queue, position, loaded, lane, Buffer.alloc(0), []);
+      this.#ready(queue, position, loaded, lane, noHeaders, []);
       this.#touched.add(lane);
       return;
     }

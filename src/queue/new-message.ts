@@ -54,7 +54,10 @@ export function newMessage(submission: Submission, stream: StreamConfig, origin:
   return { message, entries };
 }
 
-function byDomain(recipients: readonly Recipient[]): Map<Domain, Recipient[]> {
+function byDomain(recipients: readonly Recipient[]): Iterable<readonly [Domain, readonly Recipient[]]> {
+  const [first, second] = recipients;
+  // Most messages have one recipient, and need no map.
+  if (first !== undefined && second === undefined) return [[domainOf(first.forwardPath), recipients]];
   const domains = new Map<Domain, Recipient[]>();
   for (const recipient of recipients) {
     const domain = domainOf(recipient.forwardPath);
