@@ -1,5 +1,7 @@
 // The command line of `npm run bench`.
 
+import { accessSync, constants, existsSync, statSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { catalog } from "./scenario/catalog.ts";
 import type { Scenario } from "./scenario/scenario.ts";
@@ -18,6 +20,14 @@ export interface BenchOptions {
   readonly keep: boolean;
 }
 
+/** What the user got wrong: told in one line, with status 2. */
+export class WrongUsage extends Error {}
+
+/** As many as have an address of their own (see `bench-world.ts`). */
+const hostsMax = 60_000;
+/** Postern takes messages up to 25 MiB. */
+const bodyBytesMax = 24 * 1_048_576;
+
 export type Parsed =
   | { readonly kind: "options"; readonly options: BenchOptions }
   | { readonly kind: "list" | "help" }
@@ -35,7 +45,7 @@ SCENARIO is a name of --list, or the path of a module that exports \`scenario\` 
   --recipients N     recipients of each message
   --domains N        recipient domains
   --hosts N          receiving operators
-  --rate N           messages a second; without: as the scenario has it
+  --rate N           messages a second, in place of bursts; without: as the scenario has it
   --connections N    connections of one source to one operator
   --shards N         shards of Postern
   --signed           DKIM signatures (RSA-2048) by Postern
@@ -114,8 +124,10 @@ function parse(args: readonly string[]): Parsed {
   set("messagesPerSession", whole("--per-session", values["per-session"]));
   set("recipientsPerMessage", whole("--recipients", values.recipients));
   set("domains", whole("--domains", values.domains));
-  set("hosts", whole("--hosts", values.hosts));
+  set("hosts", whole("--hosts", values.hosts, hostsMax));
   set("ratePerSecond", whole("--rate", values.rate));
+  // A rate takes the place of bursts.
+  if (values.rate !== undefined) changes.bursts = undefined;
   set("connectionsMax", whole("--connections", values.connections));
   set("shards", whole("--shards", values.shards));
   set("signed", values.signed);
@@ -135,10 +147,53 @@ function parse(args: readonly string[]): Parsed {
   return { kind: "options", options };
 }
 
-function whole(name: string, text: string | undefined): number | undefined {
+function whole(name: string, text: string | undefined, max?: number): number | undefined {
   if (text === undefined) return undefined;
   if (!/^[1-9]\d{0,8}$/.test(text)) throw new Error(`${name} needs a whole number above 0, not ${text}`);
+  if (max !== undefined && Number(text) > max) throw new Error(`${name} can be at most ${max}, not ${text}`);
   return Number(text);
+}
+
+/** Throws where a report has no place to go to: better said now than after the run. */
+export function checkReportPlaces(options: Pick<BenchOptions, "json" | "html">): void {
+  for (const [name, file] of [
+    ["--json", options.json],
+    ["--html", options.html],
+  ] as const) {
+    if (file === undefined) continue;
+    const isFolder = statSync(file, { throwIfNoEntry: false })?.isDirectory() === true;
+    if (file === "" || isFolder) throw new WrongUsage(`${name} needs a file, not ${file === "" ? "nothing" : file}`);
+    try {
+      accessSync(existsSync(file) ? file : dirname(resolve(file)), constants.W_OK);
+    } catch (error) {
+      throw new WrongUsage(`${name} ${file} cannot be written: ${(error as Error).message}`);
+    }
+  }
+}
+
+/**
+ * Throws where the run would not be what was asked for: no peer is set up with TLS or with users, the tools of Postfix
+ * send one size to one recipient as fast as they can, and only Postern is killed and started again.
+ */
+export function checkTogether(scenario: Scenario, options: Pick<BenchOptions, "peer" | "tools">): void {
+  const refuse = (part: string, names: readonly (readonly [string, boolean])[]): void => {
+    const [clash] = names.find(([, isAsked]) => isAsked) ?? [];
+    if (clash !== undefined) throw new WrongUsage(`${part} cannot be had with ${clash}`);
+  };
+  const isRestart = ["a scenario that restarts the server", scenario.kind === "restart"] as const;
+  const secured = [
+    ["encrypted mail", scenario.encrypted],
+    ["a login", scenario.login],
+  ] as const;
+  if (options.peer !== undefined) refuse("--peer", [isRestart, ...secured]);
+  if (options.tools === "own") return;
+  refuse("--tools postfix", [
+    isRestart,
+    ...secured,
+    ["more than one recipient a message", scenario.recipientsPerMessage > 1],
+    ["more than one size", typeof scenario.bodyBytes !== "number"],
+    ["a rate or bursts", scenario.ratePerSecond !== undefined || scenario.bursts !== undefined],
+  ]);
 }
 
 /** `10240`, `10KiB`, `1MiB`, or several with weights: `4KiB:5,60KiB:1`. Throws on anything else. */
@@ -148,7 +203,11 @@ export function parseSizes(text: string): number | readonly SizeShare[] {
     if (match === null) throw new Error(`--size needs octets such as 10240 or 10KiB, not ${part}`);
     const unit = (match[2] as string).toUpperCase();
     const factor = unit.startsWith("K") ? 1_024 : unit.startsWith("M") ? 1_048_576 : 1;
-    return { bytes: Number(match[1]) * factor, weight: Number(match[3] ?? 1) };
+    const [bytes, weight] = [Number(match[1]) * factor, Number(match[3] ?? 1)];
+    if (bytes < 1 || bytes > bodyBytesMax || weight < 1) {
+      throw new Error(`--size needs 1 to ${bodyBytesMax} octets and a weight above 0, not ${part}`);
+    }
+    return { bytes, weight };
   });
   const [only] = shares;
   return shares.length === 1 && only !== undefined ? only.bytes : shares;

@@ -1,13 +1,21 @@
 // `npm run bench -- SCENARIO`: runs one scenario against Postern (and a peer) and says what was measured.
 
-import { readdirSync, rmSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type BenchOptions, helpText, listText, parseBenchOptions } from "./bench-options.ts";
+import {
+  type BenchOptions,
+  checkReportPlaces,
+  checkTogether,
+  helpText,
+  listText,
+  parseBenchOptions,
+  WrongUsage,
+} from "./bench-options.ts";
 import { endOnSignals } from "./box.ts";
 import { measureIdleQueues } from "./idle-queues.ts";
 import { runLoad } from "./load-run.ts";
 import { findPeer, peerNames } from "./peers/peers.ts";
-import { hasPostfixTools, runWithPostfixTools } from "./peers/postfix-tools.ts";
+import { asToolsMayRun, hasPostfixTools, runWithPostfixTools } from "./peers/postfix-tools.ts";
 import { repositoryRoot } from "./postern-process.ts";
 import { startPostern } from "./postern-server.ts";
 import { reportHtml } from "./report/html.ts";
@@ -20,10 +28,10 @@ import type {
   RestartReport,
   RunReport,
 } from "./report/report.ts";
-import { bareSignatureUs, checksOf, cpuWithSignatures, machineOf, termsOf } from "./report/terms.ts";
+import { bareSignatureUs, checksOf, cpuWithSignatures, isClean, machineOf, termsOf } from "./report/terms.ts";
 import { Progress, reportText } from "./report/text.ts";
 import { runRestart } from "./restart.ts";
-import { findScenario } from "./scenario/catalog.ts";
+import { catalog, findScenario } from "./scenario/catalog.ts";
 import type { Scenario } from "./scenario/scenario.ts";
 import { openOperator } from "./sink/operator.ts";
 
@@ -42,21 +50,41 @@ async function main(): Promise<number> {
     case "wrong":
       return wrongUsage(parsed.message);
     case "options":
-      return bench(parsed.options);
+      try {
+        return await bench(parsed.options);
+      } catch (error) {
+        return failed(error);
+      }
   }
 }
 
+/** What can go wrong around us is told in words; our own mistakes with the place where they were made. */
+function failed(error: unknown): number {
+  if (error instanceof WrongUsage) return wrongUsage(error.message);
+  const isForeseen = error instanceof Error && (error.constructor === Error || "code" in error);
+  process.stderr.write(`bench: ${isForeseen ? error.message : ((error as Error).stack ?? String(error))}\n`);
+  return 1;
+}
+
 function wrongUsage(message: string): number {
-  process.stderr.write(`bench: ${message}. The scenarios:\n${listText()}`);
+  process.stderr.write(`bench: ${message.replace(/\.$/, "")}. See --help and --list.\n`);
   return 2;
 }
 
 async function bench(options: BenchOptions): Promise<number> {
-  const found = await findScenario(options.scenario);
-  if (found === undefined) return wrongUsage(`there is no scenario ${options.scenario}`);
+  const found = await findScenario(options.scenario).catch((cause: Error) => {
+    throw new WrongUsage(cause.message, { cause });
+  });
+  if (found === undefined) {
+    throw new WrongUsage(
+      `there is no scenario ${options.scenario}, only ${catalog.map(({ name }) => name).join(", ")}`,
+    );
+  }
   const scenario: Scenario = { ...found, ...options.changes };
+  checkTogether(scenario, options);
+  checkReportPlaces(options);
   if (options.peer !== undefined && !peerNames.includes(options.peer)) {
-    return wrongUsage(`there is no peer ${options.peer}, only ${peerNames.join(", ")}`);
+    throw new WrongUsage(`there is no peer ${options.peer}, only ${peerNames.join(", ")}`);
   }
   endOnSignals();
   const machine = machineOf();
@@ -74,10 +102,10 @@ async function bench(options: BenchOptions): Promise<number> {
       folder,
       template,
       profileFolder: options.profile ? folder : undefined,
+      keep: options.keep,
       onProgress,
     });
     progress.end();
-    if (!options.keep) tidyUp(options.profile);
     checks.push(...checksOf(scenario.targets, "postern", restart));
   } else {
     const beside = scenario.baseline === undefined ? undefined : { ...scenario.baseline, ...options.changes };
@@ -87,20 +115,21 @@ async function bench(options: BenchOptions): Promise<number> {
     runs.push(...(await runAll(scenario, options)));
     besides.push(...(await runBeside()));
     if (beside !== undefined) baseline = baselineOf(beside, besides, runs);
-    if (scenario.idleQueues > 0) idleQueues = await idleQueuesOf(scenario);
-    if (!options.keep) tidyUp(options.profile);
+    if (scenario.idleQueues > 0) idleQueues = await idleQueuesOf(scenario, options.keep);
     const { ofAll = [], ofRuns = [] } = Object.groupBy(scenario.targets, ({ value }) =>
       /^(baseline|idleQueues)\./.test(value) ? "ofAll" : "ofRuns",
     );
     for (const run of runs) if (run.server === "postern") checks.push(...checksOf(ofRuns, "postern", run));
     checks.push(...checksOf(ofAll, "postern", { baseline, idleQueues }));
   }
+  if (options.profile) process.stdout.write(`CPU profiles are in ${folder}\n`);
   const report: BenchReport = {
     scenario: scenario.name,
     about: scenario.about,
+    changed: Object.keys(options.changes),
     at: new Date().toISOString(),
     machine,
-    terms: termsOf(scenario),
+    terms: termsOf(isWithTools(options) ? asToolsMayRun(scenario) : scenario),
     runs,
     baseline,
     idleQueues,
@@ -111,8 +140,11 @@ async function bench(options: BenchOptions): Promise<number> {
   process.stdout.write(reportText(report));
   if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(report, undefined, 2)}\n`);
   if (options.html !== undefined) writeFileSync(options.html, reportHtml(report));
-  const clean = runs.every((run) => run.accepted === run.messages && run.lost === 0 && run.duplicates === 0);
-  return clean && (restart === undefined || (restart.lost === 0 && restart.duplicates === 0)) ? 0 : 1;
+  return isClean(report) ? 0 : 1;
+}
+
+function isWithTools({ tools }: BenchOptions): boolean {
+  return tools === "postfix" && hasPostfixTools();
 }
 
 /** Postern alone, or Postern and a peer in turn: A B A B. */
@@ -121,7 +153,7 @@ async function runAll(scenario: Scenario, options: BenchOptions): Promise<RunRep
   if (peer !== undefined && !peer.isInstalled()) {
     process.stdout.write(`${peer.name} is not installed: skipped. ${peer.howToInstall}\n`);
   }
-  const withTools = options.tools === "postfix" && hasPostfixTools();
+  const withTools = isWithTools(options);
   if (options.tools === "postfix" && !withTools) {
     process.stdout.write(
       "smtp-source and smtp-sink are not installed: our own source and receivers take their place.\n",
@@ -138,6 +170,7 @@ async function runAll(scenario: Scenario, options: BenchOptions): Promise<RunRep
         scenario: isPostern ? scenario : asPeerMayRun(scenario),
         folder,
         template,
+        keep: options.keep,
         serverName: name,
         notes: isPostern ? [] : peer.notes,
         start: isPostern
@@ -171,11 +204,12 @@ function baselineOf({ name }: Scenario, there: readonly RunReport[], here: reado
   };
 }
 
-function idleQueuesOf(scenario: Scenario): Promise<IdleQueueReport> {
+function idleQueuesOf(scenario: Scenario, keep: boolean): Promise<IdleQueueReport> {
   const progress = new Progress(process.stdout);
   progress.begin("idle queues");
   const onProgress = (atMs: number, text: string): void => progress.note(atMs, text);
-  const measuring = measureIdleQueues({ scenario, messages: scenario.idleQueues, folder, template, onProgress });
+  const messages = scenario.idleQueues;
+  const measuring = measureIdleQueues({ scenario, messages, folder, template, keep, onProgress });
   return measuring.finally(() => progress.end());
 }
 
@@ -183,14 +217,6 @@ function idleQueuesOf(scenario: Scenario): Promise<IdleQueueReport> {
 function asPeerMayRun(scenario: Scenario): Scenario {
   const { connectionsPerAddressMax } = openOperator;
   return { ...scenario, signed: false, receiver: { connectionsPerAddressMax, ...scenario.receiver } };
-}
-
-/** Takes away what the runs left, but for the profiles where they are wanted. */
-function tidyUp(keepProfiles: boolean): void {
-  for (const name of readdirSync(folder)) {
-    if (!keepProfiles || !name.endsWith(".cpuprofile")) rmSync(join(folder, name), { recursive: true, force: true });
-  }
-  if (keepProfiles) process.stdout.write(`CPU profiles are in ${folder}\n`);
 }
 
 function pairsOf(runs: readonly RunReport[]): Pair[] {

@@ -29,6 +29,8 @@ export interface BoxPlan {
   /** Takes the ports that the template names, where they are free; otherwise any. */
   readonly usualPorts?: boolean | undefined;
   readonly samplesMax?: number | undefined;
+  /** Takes away at its end, whatever that is, what the run wrote. */
+  readonly isTemporary?: boolean | undefined;
 }
 
 /** What one `poll` brought. */
@@ -39,8 +41,18 @@ export interface News {
 
 const stopTimeoutMs = 15_000;
 const startTriesMax = 3;
-/** What a run before may have left in the folder. */
-const leftovers = ["spool", "events", "postern.log", "postfix", "exim", "haraka"] as const;
+/** What a run may leave in the folder; other files there are not ours. */
+const leftovers = [
+  ...["spool", "events", "postern.log", "postern.yaml", "bench.pem", "cert.pem", "key.pem"],
+  ...["postfix", "exim", "haraka"],
+] as const;
+
+/** Processes that were killed a moment ago may still have written: such a folder is tried again. */
+function removeLeftovers(folder: string): void {
+  for (const name of leftovers) {
+    rmSync(join(folder, name), { recursive: true, force: true, maxRetries: 10, retryDelay: 20 });
+  }
+}
 
 export class Box implements AsyncDisposable {
   readonly audit = new Audit();
@@ -63,6 +75,7 @@ export class Box implements AsyncDisposable {
     this.#postern?.kill("SIGKILL");
     this.#internet.kill();
     this.#source.kill();
+    if (this.#plan.isTemporary === true) removeLeftovers(this.folder);
   };
 
   private constructor(
@@ -91,7 +104,7 @@ export class Box implements AsyncDisposable {
   static async open(plan: BoxPlan): Promise<Box> {
     mkdirSync(plan.folder, { recursive: true });
     const lock = await lockFolder(plan.folder);
-    for (const old of leftovers) rmSync(join(plan.folder, old), { recursive: true, force: true });
+    removeLeftovers(plan.folder);
     const ports = readPorts(plan.template);
     const internet = new Remote<InternetApi>(new URL("sink/internet-process.ts", import.meta.url), "the receivers");
     const source = new Remote<SourceApi>(new URL("source/source-process.ts", import.meta.url), "the load source");
@@ -249,6 +262,7 @@ export class Box implements AsyncDisposable {
     if (this.#postern?.running === true) await this.#postern.stop(stopTimeoutMs);
     await Promise.all([this.#source.stop(), this.#internet.stop()]);
     process.off("exit", this.#killAll);
+    if (this.#plan.isTemporary === true) removeLeftovers(this.folder);
     this.#lock.close();
   }
 }

@@ -31,12 +31,14 @@ export interface IdleQueuePlan {
   /** Absolute. */
   readonly folder: string;
   readonly template: string;
+  /** Leaves spool and logs. */
+  readonly keep: boolean;
   onProgress(atMs: number, text: string): void;
 }
 
 export async function measureIdleQueues(plan: IdleQueuePlan): Promise<IdleQueueReport> {
-  // One shard, so that a domain has one queue.
-  const scenario = { ...plan.scenario, shards: 1 };
+  // One shard, so that a domain has one queue; one recipient, so that a receipt or a deferral stands for a message.
+  const scenario = { ...plan.scenario, shards: 1, recipientsPerMessage: 1 };
   const operators = operatorsOf(scenario);
   await using box = await Box.open({
     folder: plan.folder,
@@ -45,6 +47,7 @@ export async function measureIdleQueues(plan: IdleQueuePlan): Promise<IdleQueueR
     operators,
     zone: { ...zoneOf(scenario), ...idleZone(scenario) },
     seed: 1,
+    isTemporary: !plan.keep,
   });
   const startedAt = epochMs();
   const say = (text: string): void => plan.onProgress(epochMs() - startedAt, text);
@@ -65,7 +68,7 @@ export async function measureIdleQueues(plan: IdleQueuePlan): Promise<IdleQueueR
   const before = await measure();
 
   for (const { profile } of operators) await box.change(profile.name, { deferShare: 1 });
-  const load = loadPlanOf({ ...scenario, messages: plan.messages, recipientsPerMessage: 1 }, box.submission);
+  const load = loadPlanOf({ ...scenario, messages: plan.messages }, box.submission);
   const domains = Array.from({ length: plan.messages * drawnFrom }, (_, i) => idleDomain(scenario, i));
   const sent = await box.load({ ...load, runId: "idle", domains: domains.map((domain) => ({ domain, weight: 1 })) });
   await until(async () => (await box.totals()).deferrals >= sent.acknowledged, say, "putting off");

@@ -1,5 +1,6 @@
 // One run of a scenario against one server: submit, look on while it delivers, and hold the books at the end.
 
+import { causeOf } from "./audit.ts";
 import { isWarmUp, loadPlanOf, operatorsOf, overridesOf, sourcesOf, warmUpPlanOf, zoneOf } from "./bench-world.ts";
 import { Box } from "./box.ts";
 import { epochMs, pause } from "./clock.ts";
@@ -9,7 +10,7 @@ import { type Cpu, cpuOf, minus, residentParts } from "./process-usage.ts";
 import type { MemoryReport, RunReport, Sample, SourcesReport } from "./report/report.ts";
 import type { Scenario } from "./scenario/scenario.ts";
 import type { RunningServer } from "./server.ts";
-import type { InternetTotals } from "./sink/internet-process.ts";
+import type { InternetCounts, InternetTotals } from "./sink/internet-process.ts";
 import type { Receipt } from "./sink/ledger.ts";
 import { deferralRules } from "./sink/operator.ts";
 import type { SourceCounts } from "./source/load-plan.ts";
@@ -19,6 +20,8 @@ export interface LoadRunPlan {
   /** Absolute. */
   readonly folder: string;
   readonly template: string;
+  /** Leaves spool and logs. */
+  readonly keep: boolean;
   readonly serverName: string;
   readonly notes: readonly string[];
   start(box: Box): Promise<RunningServer>;
@@ -43,32 +46,104 @@ export async function runLoad(plan: LoadRunPlan): Promise<RunReport> {
     operators: operatorsOf(scenario),
     zone: zoneOf(scenario),
     seed: 1,
+    isTemporary: !plan.keep,
   });
   const server = await plan.start(box);
   try {
-    const warmedUp = await warmUp(box, server, scenario);
-    const watch = new Watch(box, server, scenario, warmedUp, plan.onSample);
-    const source = await watch.untilDelivered();
-    await pause(quietMs);
-    return await reportOf(plan, box, watch, source);
+    return await whileItRuns(server, measure(plan, box, server));
   } finally {
     await server.stop();
   }
 }
 
-/** Resolves to what the receivers had taken, and had put off, when it was over. */
-async function warmUp(box: Box, server: RunningServer, scenario: Scenario): Promise<InternetTotals> {
-  if (scenario.warmUpMessages === 0) return box.totals();
-  const { acknowledged } = await box.load(warmUpPlanOf(scenario, server.target));
-  let progress = 0;
-  let progressAt = epochMs();
-  for (;;) {
-    const totals = await box.totals();
-    if (totals.receipts > progress) [progress, progressAt] = [totals.receipts, epochMs()];
-    // A copy of the warm-up that came later would be taken for one of the run.
-    if (progress >= acknowledged * scenario.recipientsPerMessage || epochMs() - progressAt > stallMs) return totals;
-    await pause(samplePeriodMs);
+async function measure(plan: LoadRunPlan, box: Box, server: RunningServer): Promise<RunReport> {
+  const books = new Books(plan, box);
+  const before = await warmUp(plan.scenario, box, server, books);
+  const watch = new Watch(box, server, plan.scenario, books, before.totals, plan.onSample);
+  const source = await watch.untilDelivered();
+  await pause(quietMs);
+  return reportOf(plan, box, watch, source, books, before);
+}
+
+/** As `work`, but rejects once the server is gone: its last words tell more than that its clients waited in vain. */
+export function whileItRuns<Result>(server: Pick<RunningServer, "ended">, work: Promise<Result>): Promise<Result> {
+  const failure = server.ended.then((lastWords) => {
+    throw new Error(`In the midst of the run ${lastWords}`);
+  });
+  return Promise.race([work, failure]);
+}
+
+/** What sender and receivers noted so far, and what became of the rest. */
+class Books {
+  readonly receipts: Receipt[] = [];
+  readonly events: LoggedEvent[] = [];
+  readonly #box: Box;
+  readonly #scenario: Scenario;
+  readonly #readsLog: boolean;
+  /**
+   * Receivers that refuse for good or take copies twice are at work: how many copies there are does not tell whether all is
+   * through, so that the books are read all the time.
+   */
+  readonly isUneven: boolean;
+
+  constructor({ scenario, serverName }: Pick<LoadRunPlan, "scenario" | "serverName">, box: Box) {
+    const { refuseShare = 0, unknownUserShare = 0, unknownUsers = [], lostReplyShare = 0 } = scenario.receiver;
+    const refuses = refuseShare > 0 || unknownUserShare > 0 || unknownUsers.length > 0;
+    this.#box = box;
+    this.#scenario = scenario;
+    this.isUneven = refuses || lostReplyShare > 0;
+    // Else nobody bounces, and nobody asks which source was chosen. Peers have no log of ours.
+    this.#readsLog = serverName === "postern" && (refuses || scenario.sources > 1);
   }
+
+  async read(): Promise<void> {
+    const { receipts, events } = this.#readsLog
+      ? await this.#box.poll()
+      : { receipts: await this.#box.pollCopies(), events: [] };
+    for (const receipt of receipts) this.receipts.push(receipt);
+    for (const event of events) this.events.push(event);
+  }
+
+  /** Whether all of so many messages was delivered or given up. */
+  async areClosed(messages: number, delivered: number): Promise<boolean> {
+    if (!this.isUneven) return delivered >= messages * this.#scenario.recipientsPerMessage;
+    await this.read();
+    return this.#box.audit.tally().open === 0;
+  }
+}
+
+interface Before {
+  readonly totals: InternetTotals;
+  readonly bounced: number;
+  /** By operator. */
+  readonly deferrals: ReadonlyMap<string, number>;
+}
+
+/** Resolves to what the receivers had taken, and had put off, when it was over. */
+async function warmUp(scenario: Scenario, box: Box, server: RunningServer, books: Books): Promise<Before> {
+  if (scenario.warmUpMessages > 0) {
+    const { acknowledged } = await box.load(warmUpPlanOf(scenario, server.target));
+    let progress = 0;
+    let progressAt = epochMs();
+    for (;;) {
+      const { receipts } = await box.totals();
+      if (receipts > progress) [progress, progressAt] = [receipts, epochMs()];
+      // A copy of the warm-up that came later would be taken for one of the run.
+      if ((await books.areClosed(acknowledged, receipts)) || epochMs() - progressAt > stallMs) break;
+      await pause(samplePeriodMs);
+    }
+  }
+  const { bounced } = box.audit.tally();
+  return { totals: await box.totals(), bounced, deferrals: deferralsOf(await box.counts()) };
+}
+
+function deferralsOf({ operators }: InternetCounts): Map<string, number> {
+  return new Map(
+    operators.map(({ name, verdicts }) => [
+      name,
+      deferralRules.reduce((total, rule) => total + (verdicts[rule] ?? 0), 0),
+    ]),
+  );
 }
 
 interface Usage {
@@ -89,6 +164,7 @@ class Watch {
   readonly #box: Box;
   readonly #server: RunningServer;
   readonly #scenario: Scenario;
+  readonly #books: Books;
   readonly #warmedUp: InternetTotals;
   readonly #onSample: LoadRunPlan["onSample"];
   #stride = 1;
@@ -98,9 +174,11 @@ class Watch {
     box: Box,
     server: RunningServer,
     scenario: Scenario,
+    books: Books,
     warmedUp: InternetTotals,
     onSample: LoadRunPlan["onSample"],
   ) {
+    this.#books = books;
     this.#warmedUp = warmedUp;
     this.#box = box;
     this.#server = server;
@@ -133,7 +211,7 @@ class Watch {
         progress = sample.accepted + sample.delivered;
         progressAt = epochMs();
       }
-      const isThrough = source !== undefined && sample.delivered >= source.acknowledged * recipientsPerMessage;
+      const isThrough = source !== undefined && (await this.#books.areClosed(source.acknowledged, sample.delivered));
       if (isThrough || epochMs() - progressAt > stallMs) break;
     }
     if (source === undefined) {
@@ -196,13 +274,22 @@ class Watch {
   }
 }
 
-async function reportOf(plan: LoadRunPlan, box: Box, watch: Watch, source: SourceCounts): Promise<RunReport> {
+async function reportOf(
+  plan: LoadRunPlan,
+  box: Box,
+  watch: Watch,
+  source: SourceCounts,
+  books: Books,
+  before: Before,
+): Promise<RunReport> {
   const { scenario } = plan;
-  // Only there the log is asked which source was chosen.
-  const looksAtLog = plan.serverName === "postern" && scenario.sources > 1;
-  const { receipts: all, events } = looksAtLog ? await box.poll() : { receipts: await box.pollCopies(), events: [] };
-  const receipts = all.filter(({ recipient }) => !isWarmUp(recipient));
+  await books.read();
+  const receipts = books.receipts.filter(({ recipient }) => !isWarmUp(recipient));
   const counts = await box.counts();
+  const lost = box.audit.open().length;
+  const duplicates = box.audit.duplicates();
+  // A receiver that takes a message and loses its 250 gets it again, from every server (RFC 1047).
+  const unexplained = duplicates.filter((duplicate) => causeOf(duplicate, [], 0) === "unexplained").length;
   const repliedAt = receipts.flatMap(({ repliedAt }) => repliedAt ?? []).sort((one, other) => one - other);
   const lastAt = repliedAt.at(-1) ?? epochMs();
   const seconds = (lastAt - watch.startedAt) / 1_000;
@@ -217,17 +304,20 @@ async function reportOf(plan: LoadRunPlan, box: Box, watch: Watch, source: Sourc
   const bytes = receipts.reduce((total, { contentBytes }) => total + contentBytes, 0);
   return {
     server: plan.serverName,
-    notes: plan.notes,
+    notes: [...plan.notes, ...leftInQueue(watch, lost)],
     messages: scenario.messages,
+    recipientsPerMessage: scenario.recipientsPerMessage,
     accepted: source.acknowledged,
     delivered,
     refused: source.refused,
-    lost: box.audit.open().length,
-    duplicates: box.audit.duplicates().length,
+    bounced: box.audit.tally().bounced - before.bounced,
+    lost,
+    duplicates: unexplained,
+    repeatsAfterLostReply: duplicates.length - unexplained,
     damaged: box.audit.damaged,
     breaches: counts.breaches,
     seconds,
-    acceptedPerSecond: source.acknowledged / (((source.lastAt ?? watch.startedAt) - watch.startedAt) / 1_000),
+    acceptedPerSecond: (1_000 * source.acknowledged) / ((source.lastAt ?? epochMs()) - watch.startedAt),
     deliveredPerSecond: delivered / seconds,
     deliveredPerSecondSteady: steadyRate(repliedAt),
     deliveredMiBPerSecond: bytes / 1_048_576 / seconds,
@@ -245,17 +335,26 @@ async function reportOf(plan: LoadRunPlan, box: Box, watch: Watch, source: Sourc
     connectTo250: source.connectTo250,
     acceptToDelivery: box.audit.latency(({ recipient }) => !isWarmUp(recipient)),
     ...saidOfItself(watch),
-    sources: looksAtLog ? sourcesReport(scenario, receipts, events) : undefined,
-    deferralsByOperator: counts.operators
-      .map(({ name, verdicts }) => ({
-        operator: name,
-        deferrals: deferralRules.reduce((total, rule) => total + (verdicts[rule] ?? 0), 0),
-      }))
+    sources:
+      plan.serverName === "postern" && scenario.sources > 1
+        ? sourcesReport(scenario, receipts, books.events)
+        : undefined,
+    deferralsByOperator: [...deferralsOf(counts)]
+      .map(([operator, deferrals]) => ({ operator, deferrals: deferrals - (before.deferrals.get(operator) ?? 0) }))
       .filter(({ deferrals }) => deferrals > 0)
       .sort((one, other) => other.deferrals - one.deferrals),
     samples: watch.samples,
     problem: source.lastProblem,
   };
+}
+
+/** Whoever reads "lost" must know when some of it was only late. */
+function leftInQueue({ lastFigures }: Watch, lost: number): string[] {
+  const queued = lastFigures?.queued ?? 0;
+  if (lost === 0 || queued === 0) return [];
+  return [
+    `${queued} recipients still waited in its queue when nothing had come for ${stallMs / 1_000} s: they count as lost`,
+  ];
 }
 
 /** Copies a second, without the first and the last tenth of them. */
@@ -296,10 +395,10 @@ function saidOfItself(watch: Watch): Pick<RunReport, "eventLoopLagMs" | "commitM
   };
 }
 
-function sourcesReport(
-  scenario: Scenario,
-  receipts: readonly Receipt[],
-  events: readonly LoggedEvent[],
+export function sourcesReport(
+  scenario: Pick<Scenario, "sources">,
+  receipts: readonly Pick<Receipt, "queueId" | "recipient" | "sourceAddress">[],
+  events: readonly Pick<LoggedEvent, "kind" | "queueId" | "forwardPath" | "source">[],
 ): SourcesReport {
   const sources = sourcesOf(scenario);
   const addressOf = new Map(sources.map(({ name, address }) => [name, address]));
@@ -311,8 +410,7 @@ function sourcesReport(
   let wrongAddress = 0;
   for (const { queueId, recipient, sourceAddress } of receipts) {
     copies.set(sourceAddress, (copies.get(sourceAddress) ?? 0) + 1);
-    const expected = chosen.get(`${queueId} ${recipient}`);
-    if (expected !== undefined && expected !== sourceAddress) wrongAddress++;
+    if (chosen.get(`${queueId} ${recipient}`) !== sourceAddress) wrongAddress++;
   }
   const weights = sources.reduce((sum, { weight }) => sum + weight, 0);
   const errors = sources.map(({ address, weight }) => {

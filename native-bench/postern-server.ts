@@ -22,6 +22,7 @@ export async function startPostern(box: Box, { profileFolder }: PosternOptions):
     cpu: () => cpuOf(postern.pid),
     memory: () => residentParts(postern.pid),
     figures: () => readFigures(box.places.admin),
+    ended: postern.ended.then(({ code, signal }) => `Postern ended (${signal ?? code})\n${postern.logTail()}`),
     stop: async () => {
       await postern.stop(stopTimeoutMs);
     },

@@ -32,6 +32,8 @@ export interface RestartPlan {
   readonly template: string;
   /** Where the second process writes CPU profiles of its threads at its end. */
   readonly profileFolder: string | undefined;
+  /** Leaves spool and logs. */
+  readonly keep: boolean;
   /** Says how far it is. */
   onProgress(atMs: number, text: string): void;
 }
@@ -49,6 +51,7 @@ export async function runRestart(plan: RestartPlan): Promise<RestartReport> {
     operators: operatorsOf(scenario),
     zone: zoneOf(scenario),
     seed: 1,
+    isTemporary: !plan.keep,
   });
   const first = await box.startPosternReady(readyTimeoutMs);
   const fillingAt = epochMs();
@@ -120,6 +123,8 @@ export async function runRestart(plan: RestartPlan): Promise<RestartReport> {
     },
     lost: box.audit.open().length,
     duplicates: box.audit.duplicates().length,
+    damaged: box.audit.damaged,
+    breaches: (await box.counts()).breaches,
     outOfOrder: countOutOfOrder(receipts),
     samples: look.samples,
   };

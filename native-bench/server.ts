@@ -12,6 +12,8 @@ export interface RunningServer {
   memory(): Resident;
   /** What it says of itself; undefined when it says nothing (now). */
   figures(): Promise<PosternFigures | undefined>;
+  /** Resolves to how it ended once it has, in words. */
+  readonly ended: Promise<string>;
   /** Octets of its log of deliveries on disk, of its spool and so on are its own business; this ends it all. */
   stop(): Promise<void>;
 }

@@ -40,6 +40,7 @@ export const exim: Peer = {
       cpu: () => daemon.cpu(),
       memory: () => daemon.memory(),
       figures: () => Promise.resolve(undefined),
+      ended: daemon.ended,
       stop: () => daemon.stop("SIGKILL"),
     };
   },

@@ -58,6 +58,7 @@ export const haraka: Peer = {
       cpu: () => daemon.cpu(),
       memory: () => daemon.memory(),
       figures: () => Promise.resolve(undefined),
+      ended: daemon.ended,
       stop: () => daemon.stop("SIGKILL"),
     };
   },

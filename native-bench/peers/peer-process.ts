@@ -27,7 +27,8 @@ export interface PeerCommand {
 export class PeerProcess {
   readonly #child: ChildProcess;
   readonly #logFile: string;
-  readonly #ended: Promise<void>;
+  /** Resolves to its last words when it is gone. */
+  readonly ended: Promise<string>;
   #running = true;
   readonly #kill = (): void => void this.#child.kill("SIGKILL");
 
@@ -40,15 +41,16 @@ export class PeerProcess {
       stdio: ["ignore", log, log],
     });
     closeSync(log);
-    this.#ended = new Promise((resolve) => {
+    this.ended = new Promise((resolve) => {
       const end = (): void => {
         this.#running = false;
-        resolve();
+        resolve(`the peer ended\n${this.#logTail()}`);
       };
       this.#child.once("exit", end);
       this.#child.once("error", end);
     });
-    process.on("exit", this.#kill);
+    // Before the box takes its folder away.
+    process.prependListener("exit", this.#kill);
   }
 
   get #pid(): number {
@@ -62,8 +64,11 @@ export class PeerProcess {
       if (await greets(target)) return;
       await pause(readyPollMs);
     }
-    const tail = readFileSync(this.#logFile, "utf8").trimEnd().split("\n").slice(-logTailLines).join("\n");
-    throw new Error(`the peer ${this.#running ? "was not ready in time" : "ended at its start"}\n${tail}`);
+    throw new Error(`the peer ${this.#running ? "was not ready in time" : "ended at its start"}\n${this.#logTail()}`);
+  }
+
+  #logTail(): string {
+    return readFileSync(this.#logFile, "utf8").trimEnd().split("\n").slice(-logTailLines).join("\n");
   }
 
   cpu(): Cpu {
@@ -79,7 +84,7 @@ export class PeerProcess {
     if (!this.#running) return;
     this.#child.kill(signal);
     const timer = setTimeout(this.#kill, stopTimeoutMs);
-    await this.#ended;
+    await this.ended;
     clearTimeout(timer);
   }
 }

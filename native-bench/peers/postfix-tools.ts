@@ -12,6 +12,7 @@ import { epochMs, pause } from "../clock.ts";
 import type { LoadRunPlan } from "../load-run.ts";
 import { type Cpu, cpuOf, minus } from "../process-usage.ts";
 import type { RunReport } from "../report/report.ts";
+import type { Scenario } from "../scenario/scenario.ts";
 import type { Percentiles } from "../source/load-plan.ts";
 import { packagesFolder } from "./peer-process.ts";
 
@@ -44,14 +45,23 @@ function startTool(name: string, args: readonly string[], output: "pipe" | "igno
 
 const notMeasured: Percentiles = { count: 0, p50Ms: 0, p90Ms: 0, p99Ms: 0, p999Ms: 0, maxMs: 0 };
 
+/** What they can do of it: a domain for each smtp-source, as many messages to each, and no warm-up. */
+export function asToolsMayRun(scenario: Scenario): Scenario {
+  const domains = Math.min(scenario.domains, scenario.messages, toolDomainsMax);
+  return {
+    ...scenario,
+    warmUpMessages: 0,
+    domains,
+    domainWeights: "equal",
+    hosts: Math.min(scenario.hosts, domains),
+    messages: Math.floor(scenario.messages / domains) * domains,
+    sessions: Math.max(1, Math.round(scenario.sessions / domains)) * domains,
+  };
+}
+
 /** As `runLoad`, without what these tools do not tell: latencies, and what came lost or twice one by one. */
 export async function runWithPostfixTools(plan: LoadRunPlan): Promise<RunReport> {
-  const scenario = {
-    ...plan.scenario,
-    warmUpMessages: 0,
-    domains: Math.min(plan.scenario.domains, toolDomainsMax),
-    hosts: Math.min(plan.scenario.hosts, toolDomainsMax),
-  };
+  const scenario = asToolsMayRun(plan.scenario);
   await using box = await Box.open({
     folder: plan.folder,
     template: plan.template,
@@ -59,6 +69,7 @@ export async function runWithPostfixTools(plan: LoadRunPlan): Promise<RunReport>
     operators: operatorsOf(scenario).map((setup) => ({ ...setup, addresses: [] })),
     zone: zoneOf(scenario),
     seed: 1,
+    isTemporary: !plan.keep,
   });
   const sinks = operatorsOf(scenario).flatMap(({ addresses }) =>
     addresses.map((address) => new ToolSink(`${address}:${box.places.deliveryPort}`)),
@@ -67,15 +78,17 @@ export async function runWithPostfixTools(plan: LoadRunPlan): Promise<RunReport>
   const server = await plan.start(box);
   try {
     const domains = domainsOf(scenario).map(({ domain }) => domain);
-    const each = Math.floor(scenario.messages / domains.length);
-    const messages = each * domains.length;
-    const sessions = Math.max(1, Math.round(scenario.sessions / domains.length));
+    const { messages } = scenario;
+    const each = messages / domains.length;
+    const sessions = scenario.sessions / domains.length;
     const bytes = typeof scenario.bodyBytes === "number" ? scenario.bodyBytes : (scenario.bodyBytes[0]?.bytes ?? 0);
     const before = server.cpu();
     const startedAt = epochMs();
     let acceptedAt: number | undefined;
     const { host, port } = server.target;
-    const options = ["-s", sessions, "-l", bytes, "-m", each, "-f", `bench@${senderDomain}`];
+    // Without -d it connects anew for each message.
+    const keeps = scenario.messagesPerSession > 1 ? ["-d"] : [];
+    const options = [...keeps, "-s", sessions, "-l", bytes, "-m", each, "-f", `bench@${senderDomain}`];
     const sources = domains.map((domain) =>
       startTool("smtp-source", [...options, "-t", `u@${domain}`, `${host}:${port}`].map(String), "ignore"),
     );
@@ -100,12 +113,15 @@ export async function runWithPostfixTools(plan: LoadRunPlan): Promise<RunReport>
       server: plan.serverName,
       notes: [
         ...plan.notes,
-        `smtp-source and smtp-sink of Postfix: ${domains.length} domains, ${sessions} sessions each`,
+        `smtp-source and smtp-sink of Postfix: ${domains.length} domains, ${sessions} sessions each; lost and twice by numbers alone, damage and limits not looked at`,
       ],
       messages,
+      recipientsPerMessage: 1,
       accepted: codes.every((code) => code === 0) ? messages : 0,
       delivered,
       refused: 0,
+      bounced: 0,
+      repeatsAfterLostReply: 0,
       lost: Math.max(0, messages - delivered),
       duplicates: Math.max(0, delivered - messages),
       damaged: 0,

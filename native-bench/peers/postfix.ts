@@ -45,6 +45,7 @@ export const postfix: Peer = {
       cpu: () => daemon.cpu(),
       memory: () => daemon.memory(),
       figures: () => Promise.resolve(undefined),
+      ended: daemon.ended,
       // SIGKILL ends all that is in the room.
       stop: () => daemon.stop("SIGKILL"),
     };

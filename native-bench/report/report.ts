@@ -68,7 +68,7 @@ export interface MemoryReport {
 /** How mail was dealt out over the source addresses. */
 export interface SourcesReport {
   readonly addresses: number;
-  /** Copies that came from another address than that of the source which the delivery log names. */
+  /** Copies that came from another address than that of the source which the delivery log names, or that it does not name. */
   readonly wrongAddress: number;
   /** The largest distance of one address' share from that by its weight, in proportion to the latter. */
   readonly shareErrorMax: number;
@@ -101,11 +101,19 @@ export interface RunReport {
   readonly server: string;
   readonly notes: readonly string[];
   readonly messages: number;
+  readonly recipientsPerMessage: number;
+  /** Messages. */
   readonly accepted: number;
+  /** Copies, one for each recipient. */
   readonly delivered: number;
   readonly refused: number;
+  /** Recipients whose receiver refused them for good, by the delivery log: they count as neither delivered nor lost. */
+  readonly bounced: number;
   readonly lost: number;
+  /** Recipients with more than one copy, without those of the next line. */
   readonly duplicates: number;
+  /** Recipients with more than one copy because a receiver took one and its 250 was lost (RFC 1047). */
+  readonly repeatsAfterLostReply: number;
   readonly damaged: number;
   /** Limits of receivers that were not kept. */
   readonly breaches: number;
@@ -163,6 +171,8 @@ export interface RestartReport {
   };
   readonly lost: number;
   readonly duplicates: number;
+  readonly damaged: number;
+  readonly breaches: number;
   /** Deliveries of a domain that came before one that was queued earlier. One connection to a site: 0 is right. */
   readonly outOfOrder: number;
   /** About one a second, from the first delivery to the last. */
@@ -201,6 +211,8 @@ export interface Check {
 export interface BenchReport {
   readonly scenario: string;
   readonly about: string;
+  /** What the command line changed of the scenario; its targets are those of the scenario as it stands. */
+  readonly changed: readonly string[];
   readonly at: string;
   readonly machine: Machine;
   readonly terms: Terms;

@@ -3,7 +3,7 @@
 import { generateKeyPairSync, sign } from "node:crypto";
 import { availableParallelism, cpus, loadavg, release, totalmem } from "node:os";
 import type { Scenario, Target } from "../scenario/scenario.ts";
-import type { Check, CpuReport, Machine, Terms } from "./report.ts";
+import type { BenchReport, Check, CpuReport, Machine, Terms } from "./report.ts";
 
 export function machineOf(): Machine {
   return {
@@ -36,8 +36,16 @@ export function termsOf(scenario: Scenario): Terms {
       `; Postern has ${scenario.shards === 1 ? "one shard" : `${scenario.shards} shards`}`,
     receivers:
       `${scenario.domains} domains at ${scenario.hosts} operators, ${scenario.connectionsMax} connections each, ` +
-      `round trip ${receiver.roundTripMs ?? 0} ms, final reply after ${delay === undefined ? "0 ms" : `${delay.medianMs} ms (median)`}`,
+      `round trip ${receiver.roundTripMs ?? 0} ms, final reply after ${delay === undefined ? "0 ms" : `${delay.medianMs} ms (median)`}` +
+      otherWays(receiver),
   };
+}
+
+/** What else the receivers do, by the names of `OperatorProfile`. */
+function otherWays({ roundTripMs, finalDotDelay, texts, ...others }: Scenario["receiver"]): string {
+  return Object.entries(others)
+    .map(([name, value]) => `, ${name} ${JSON.stringify(value)}`)
+    .join("");
 }
 
 function sizeText(bodyBytes: Scenario["bodyBytes"]): string {
@@ -77,6 +85,16 @@ export function checksOf(targets: readonly Target[], server: string, report: obj
     const bound = [atLeast === undefined ? "" : `at least ${atLeast}`, atMost === undefined ? "" : `at most ${atMost}`];
     return { server, value, bound: bound.filter(Boolean).join(", "), found, met };
   });
+}
+
+/** All accepted, and all that was accepted came once and whole, within the receivers' limits where Postern sent it. */
+export function isClean({ runs, restart }: Pick<BenchReport, "runs" | "restart">): boolean {
+  return [...runs, ...(restart === undefined ? [] : [restart])].every(
+    (run) =>
+      run.lost + run.duplicates + run.damaged === 0 &&
+      (run.server !== "postern" || run.breaches === 0) &&
+      (!("accepted" in run) || run.accepted === run.messages),
+  );
 }
 
 function numberAt(report: object, path: string): number | undefined {

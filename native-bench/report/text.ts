@@ -57,7 +57,7 @@ export function reportText(report: BenchReport): string {
   const { machine, terms } = report;
   const lines = [
     "",
-    `${report.scenario}: ${report.about}`,
+    `${report.scenario}: ${report.about}${changedText(report)}`,
     "",
     ...rows([
       ["durable", terms.durable],
@@ -96,6 +96,9 @@ export function reportText(report: BenchReport): string {
     const value2 = found === undefined ? "not measured" : short(found);
     lines.push(`  ${met ? "met    " : "NOT MET"}  ${server}  ${value}: ${value2} (${bound})`);
   }
+  if (report.checks.length > 0 && changesTargets(report)) {
+    lines.push("  These targets were set for the scenario as it stands.");
+  }
   if (report.checks.length > 0) lines.push("");
   const notes = report.runs.flatMap(({ server, notes }) => notes.map((note) => `  ${server}: ${note}`));
   lines.push(...new Set(notes));
@@ -105,6 +108,15 @@ export function reportText(report: BenchReport): string {
   return `${lines.join("\n")}\n`;
 }
 
+function changedText({ changed }: BenchReport): string {
+  return changed.length === 0 ? "" : ` (changed here: ${changed.join(", ")})`;
+}
+
+/** How many messages there are does not make a target another one. */
+function changesTargets({ changed }: BenchReport): boolean {
+  return changed.some((name) => name !== "messages" && name !== "warmUpMessages");
+}
+
 function runTable(runs: readonly RunReport[]): string[] {
   const spans = ({ count, p50Ms, p99Ms, maxMs }: Percentiles | Latency): string =>
     count === 0 ? "-" : `${p50Ms.toFixed(1)} / ${p99Ms.toFixed(1)} / ${maxMs.toFixed(1)}`;
@@ -112,9 +124,17 @@ function runTable(runs: readonly RunReport[]): string[] {
   const table = [
     row("", ({ server }) => server),
     row("accepted", ({ accepted, messages }) => `${accepted} of ${messages}`),
-    row("delivered", ({ delivered }) => String(delivered)),
+    row("delivered", ({ delivered, messages, recipientsPerMessage: each }) =>
+      each === 1 ? String(delivered) : `${delivered} of ${messages * each} copies`,
+    ),
     row("lost, twice, damaged", ({ lost, duplicates, damaged }) => `${lost}, ${duplicates}, ${damaged}`),
     row("receivers' limits broken", ({ breaches }) => String(breaches)),
+    ...(runs.some(({ refused, bounced }) => refused + bounced > 0)
+      ? [row("refused to the source, bounced", ({ refused, bounced }) => `${refused}, ${bounced}`)]
+      : []),
+    ...(runs.some(({ repeatsAfterLostReply }) => repeatsAfterLostReply > 0)
+      ? [row("again after a lost reply", ({ repeatsAfterLostReply }) => String(repeatsAfterLostReply))]
+      : []),
     row("seconds", ({ seconds }) => seconds.toFixed(2)),
     row("accepted a second", ({ acceptedPerSecond }) => acceptedPerSecond.toFixed(0)),
     row("delivered a second", ({ deliveredPerSecond }) => deliveredPerSecond.toFixed(0)),
@@ -197,7 +217,8 @@ function restartLines(restart: RestartReport): string[] {
       `${restart.memory.serverFileMiBAtFirst.toFixed(0)}, ${restart.memory.serverFileMiBMax.toFixed(0)}`,
     ],
     ["private and mapped MiB at most", restart.memory.serverResidentMiBMax.toFixed(0)],
-    ["lost, twice, out of order", `${restart.lost}, ${restart.duplicates}, ${restart.outOfOrder}`],
+    ["lost, twice, damaged", `${restart.lost}, ${restart.duplicates}, ${restart.damaged}`],
+    ["out of order, receivers' limits broken", `${restart.outOfOrder}, ${restart.breaches}`],
   ]);
 }
 

@@ -24,7 +24,8 @@ export const catalog: readonly Scenario[] = [
 
 /**
  * A scenario by its name, or by the path of a module that exports `scenario`: a `Scenario`, or a part of one over
- * `baseScenario`. undefined when there is neither. Throws when the module cannot be loaded or exports none.
+ * `baseScenario`. undefined when there is neither. Throws when the module cannot be loaded, exports none, or gives a value
+ * that is not known.
  */
 export async function findScenario(nameOrPath: string): Promise<Scenario | undefined> {
   const known = catalog.find(({ name }) => name === nameOrPath);
@@ -33,7 +34,20 @@ export async function findScenario(nameOrPath: string): Promise<Scenario | undef
   if (!/\.[cm]?[jt]s$/.test(nameOrPath) || !existsSync(file)) return undefined;
   const module = (await import(pathToFileURL(file).href)) as { readonly scenario?: unknown };
   if (!isScenarioPart(module.scenario)) throw new Error(`${nameOrPath} exports no scenario with a name`);
+  checkValues(nameOrPath, module.scenario);
   return { ...baseScenario, about: nameOrPath, ...module.scenario };
+}
+
+/** A slip of the pen would else run as the base does, or fail far from here. */
+function checkValues(file: string, part: Partial<Scenario>): void {
+  for (const [key, value] of Object.entries(part)) {
+    if (key === "name" || key === "about") continue;
+    if (!(key in baseScenario)) throw new Error(`${file}: a scenario has no ${key}`);
+    const isNumber = typeof baseScenario[key as keyof typeof baseScenario] === "number" && key !== "bodyBytes";
+    if (isNumber && (!Number.isInteger(value) || (value as number) < 0)) {
+      throw new Error(`${file}: ${key} needs a whole number, not ${JSON.stringify(value)}`);
+    }
+  }
 }
 
 function isScenarioPart(value: unknown): value is Partial<Scenario> & Pick<Scenario, "name"> {

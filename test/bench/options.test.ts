@@ -4,8 +4,9 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "tap";
-import { parseBenchOptions, parseSizes } from "../../native-bench/bench-options.ts";
+import { checkReportPlaces, checkTogether, parseBenchOptions, parseSizes } from "../../native-bench/bench-options.ts";
 import { domainsOf, operatorsOf, sourcesOf, zoneOf } from "../../native-bench/bench-world.ts";
+import { asToolsMayRun } from "../../native-bench/peers/postfix-tools.ts";
 import { catalog, findScenario } from "../../native-bench/scenario/catalog.ts";
 
 test("what the command line names replaces what the scenario says, and nothing else", async (t) => {
@@ -36,7 +37,7 @@ test("sizes have units and weights", async (t) => {
     { bytes: 4_096, weight: 5 },
     { bytes: 1_048_576, weight: 1 },
   ]);
-  t.throws(() => parseSizes("-1"));
+  for (const wrong of ["-1", "0", "25MiB", "4KiB:0"]) t.throws(() => parseSizes(wrong), wrong);
 });
 
 test("each scenario has a name of its own and a world in which every domain has an exchanger", async (t) => {
@@ -63,4 +64,55 @@ test("a scenario of one's own is found by its path, over the base", async (t) =>
   const wrong = join(folder, "wrong.ts");
   writeFileSync(wrong, "export const other = 1;\n");
   await t.rejects(findScenario(wrong), /exports no scenario/);
+  for (const [i, [text, message]] of (
+    [
+      ["message: 7", /a scenario has no message/],
+      ['domains: "3"', /domains needs a whole number/],
+    ] as const
+  ).entries()) {
+    const slip = join(folder, `slip${i}.ts`);
+    writeFileSync(slip, `export const scenario = { name: "slip", ${text} };\n`);
+    await t.rejects(findScenario(slip), message);
+  }
+});
+
+test("a rate takes the place of bursts", async (t) => {
+  const parsed = parseBenchOptions(["burst", "--rate", "100"]);
+  t.strictSame(parsed.kind === "options" && parsed.options.changes, { ratePerSecond: 100, bursts: undefined });
+});
+
+test("a report that could not be written is refused before the run, not after it", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "postern-bench-"));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  const places = (json: string) => checkReportPlaces({ json, html: undefined });
+  t.doesNotThrow(() => places(join(folder, "new.json")));
+  t.throws(() => places(join(folder, "none", "new.json")), /--json .*new\.json cannot be written/);
+  t.throws(() => places(folder), /--json needs a file/);
+  t.throws(() => places(""), /--json needs a file/);
+});
+
+test("what a peer or the tools of Postfix cannot do is refused, not left out in silence", async (t) => {
+  const base = await findScenario("throughput");
+  const restart = await findScenario("restart");
+  if (base === undefined || restart === undefined) throw new Error("no scenario");
+  const [beside, withTools] = [
+    { peer: "postfix", tools: "own" },
+    { peer: undefined, tools: "postfix" },
+  ] as const;
+  for (const options of [beside, withTools]) {
+    t.doesNotThrow(() => checkTogether({ ...base, signed: true }, options));
+    t.throws(() => checkTogether(restart, options), /restarts/);
+    t.throws(() => checkTogether({ ...base, encrypted: true }, options), /encrypted/);
+    t.throws(() => checkTogether({ ...base, login: true }, options), /login/);
+  }
+  t.doesNotThrow(() => checkTogether({ ...base, recipientsPerMessage: 5 }, beside));
+  t.throws(() => checkTogether({ ...base, recipientsPerMessage: 5 }, withTools), /recipient/);
+  t.throws(() => checkTogether({ ...base, bodyBytes: [{ bytes: 1, weight: 1 }] }, withTools), /size/);
+  t.throws(() => checkTogether({ ...base, ratePerSecond: 5 }, withTools), /rate/);
+  t.match(asToolsMayRun({ ...base, messages: 2_003 }), {
+    messages: 2_000,
+    domains: 8,
+    warmUpMessages: 0,
+    sessions: 104,
+  });
 });

@@ -1,12 +1,13 @@
 // What the benchmark reads from Postern, holds against targets, and shows.
 
 import { test } from "tap";
+import { sourcesReport, whileItRuns } from "../../native-bench/load-run.ts";
 import { bucketsSince, parseFigures, percentileMs } from "../../native-bench/postern-figures.ts";
 import { cpuOf, cpuOfTree, residentParts, treeOf } from "../../native-bench/process-usage.ts";
 import { reportHtml } from "../../native-bench/report/html.ts";
 import type { BenchReport, RunReport } from "../../native-bench/report/report.ts";
 import { barChart, lineChart } from "../../native-bench/report/svg-chart.ts";
-import { checksOf, cpuWithSignatures, machineOf, termsOf } from "../../native-bench/report/terms.ts";
+import { checksOf, cpuWithSignatures, isClean, machineOf, termsOf } from "../../native-bench/report/terms.ts";
 import { reportText } from "../../native-bench/report/text.ts";
 import { catalog } from "../../native-bench/scenario/catalog.ts";
 
@@ -15,11 +16,14 @@ const run: RunReport = {
   server: "postern",
   notes: [],
   messages: 10,
+  recipientsPerMessage: 1,
   accepted: 10,
   delivered: 10,
   refused: 0,
+  bounced: 0,
   lost: 0,
   duplicates: 0,
+  repeatsAfterLostReply: 0,
   damaged: 0,
   breaches: 0,
   seconds: 2,
@@ -118,12 +122,64 @@ test("a target is met, missed, or cannot be said", async (t) => {
   );
 });
 
+test("a run is clean when all came once and whole, and Postern kept the limits of its receivers", async (t) => {
+  const pass = (changes: Partial<RunReport>): boolean => isClean({ runs: [run, { ...run, ...changes }] });
+  t.ok(pass({}));
+  for (const what of ["lost", "duplicates", "damaged", "breaches"] as const) t.notOk(pass({ [what]: 1 }), what);
+  t.notOk(pass({ accepted: 9 }), "not all was accepted");
+  t.ok(pass({ server: "postfix", breaches: 1 }), "what a peer does to the receivers is no fault of ours");
+  t.ok(pass({ repeatsAfterLostReply: 1, bounced: 1 }));
+});
+
+test("a copy from another address than the log names is wrong, and so is one that the log does not name", async (t) => {
+  const receipts = ["a", "b", "c", "d"].map((queueId, i) => ({
+    queueId,
+    recipient: "u@d0.example",
+    sourceAddress: i < 2 ? "127.20.0.1" : "127.20.0.2",
+  }));
+  const events = ["a", "b", "c"].map((queueId) => ({
+    kind: "delivery",
+    queueId,
+    forwardPath: "u@d0.example",
+    source: queueId === "b" ? "s1" : queueId === "a" ? "s0" : "s1",
+  }));
+  t.match(sourcesReport({ sources: 2 }, receipts, events), { addresses: 2, wrongAddress: 2 });
+});
+
+test("a server that ends in the midst ends the run, with its last words", async (t) => {
+  const ended = Promise.resolve("Postern ended (SIGKILL)");
+  await t.rejects(whileItRuns({ ended }, new Promise(() => undefined)), /in the midst of the run Postern ended/i);
+  t.equal(await whileItRuns({ ended: new Promise(() => undefined) }, Promise.resolve(7)), 7);
+});
+
+test("a report says what was changed of its scenario, and that its targets were not", async (t) => {
+  const [scenario] = catalog;
+  if (scenario === undefined) throw new Error("no scenario");
+  const checks = checksOf([{ value: "seconds", atMost: 3 }], "postern", run);
+  const textWith = (changed: readonly string[]): string =>
+    reportText({
+      scenario: "throughput",
+      about: "x",
+      changed,
+      at: "",
+      machine: machineOf(),
+      terms: termsOf({ ...scenario, receiver: { deferShare: 0.01 } }),
+      runs: [run],
+      pairs: [],
+      checks,
+    });
+  t.match(textWith(["bodyBytes"]), /throughput: x \(changed here: bodyBytes\)[\s\S]*targets were set for the scenario/);
+  t.notMatch(textWith(["messages"]), /targets were set/);
+  t.match(textWith([]), /final reply after 0 ms, deferShare 0\.01\n/);
+});
+
 test("the page holds its charts and nothing from elsewhere, and text from outside stays text", async (t) => {
   const [scenario] = catalog;
   if (scenario === undefined) throw new Error("no scenario");
   const report: BenchReport = {
     scenario: "throughput",
     about: "a < b",
+    changed: [],
     at: "2026-01-01T00:00:00.000Z",
     machine: machineOf(),
     terms: termsOf(scenario),
@@ -138,6 +194,25 @@ test("the page holds its charts and nothing from elsewhere, and text from outsid
   t.match(page, /h1&#60;script&#62;/);
   t.match(reportText(report), /pair 1: Postern delivered 2\.00 times/);
   t.match(reportText(report), /durable +each message on the disk/);
+});
+
+test("the depth of the queue counts recipients, and a run that nobody looked at has no charts of time", async (t) => {
+  const pageOf = (changes: Partial<RunReport>): string =>
+    reportHtml({
+      scenario: "x",
+      about: "x",
+      changed: [],
+      at: "",
+      machine: machineOf(),
+      terms: termsOf(catalog[0] as (typeof catalog)[number]),
+      runs: [{ ...run, ...changes }],
+      pairs: [],
+      checks: [],
+    });
+  const depth = (page: string): string => /Queue depth[\s\S]*?<\/svg>/.exec(page)?.[0] ?? "";
+  t.not(depth(pageOf({ recipientsPerMessage: 5 })), depth(pageOf({ recipientsPerMessage: 1 })));
+  t.match(depth(pageOf({ recipientsPerMessage: 5 })), />40</, "9 messages of 5 recipients, 6 copies: 39 wait");
+  t.notMatch(pageOf({ samples: [] }), /<svg/);
 });
 
 test("the ticks of an axis are all in one unit, with as many decimals as their step needs", (t) => {
@@ -170,6 +245,8 @@ test("a restart and what goes with a run are told, in words and charts", (t) => 
     },
     lost: 0,
     duplicates: 0,
+    damaged: 0,
+    breaches: 0,
     outOfOrder: 0,
     samples: [
       {
@@ -187,6 +264,7 @@ test("a restart and what goes with a run are told, in words and charts", (t) => 
   const report: BenchReport = {
     scenario: "all at once",
     about: "x",
+    changed: [],
     at: "2026-01-01T00:00:00.000Z",
     machine: machineOf(),
     terms: termsOf(catalog[0] as (typeof catalog)[number]),
