@@ -77,8 +77,15 @@ export class Remote<Methods extends Api> {
     const waiting = this.#waiting.get(result.call);
     if (waiting === undefined) return;
     this.#waiting.delete(result.call);
-    if ("failure" in result) waiting.reject(new Error(`${this.#name}: ${result.failure}\n${result.stack ?? ""}`));
+    if ("failure" in result) waiting.reject(this.#errorOf(result.failure, result.stack));
     else waiting.resolve(result.value);
+  }
+
+  /** Its message is for people; where it came from over there is in its stack. */
+  #errorOf(failure: string, stack: string | undefined): Error {
+    const error = new Error(`${this.#name}: ${failure}`);
+    if (stack !== undefined) error.stack = `${error.stack}\n${stack}`;
+    return error;
   }
 
   #fail(call: number, error: Error): void {

@@ -32,10 +32,18 @@ export async function findScenario(nameOrPath: string): Promise<Scenario | undef
   if (known !== undefined) return known;
   const file = resolve(nameOrPath);
   if (!/\.[cm]?[jt]s$/.test(nameOrPath) || !existsSync(file)) return undefined;
-  const module = (await import(pathToFileURL(file).href)) as { readonly scenario?: unknown };
+  const module = await load(file);
   if (!isScenarioPart(module.scenario)) throw new Error(`${nameOrPath} exports no scenario with a name`);
   checkValues(nameOrPath, module.scenario);
   return { ...baseScenario, about: nameOrPath, ...module.scenario };
+}
+
+async function load(file: string): Promise<{ readonly scenario?: unknown }> {
+  try {
+    return (await import(pathToFileURL(file).href)) as { readonly scenario?: unknown };
+  } catch (cause) {
+    throw new Error(`${file} cannot be loaded: ${(cause as Error).message}`, { cause });
+  }
 }
 
 /** A slip of the pen would else run as the base does, or fail far from here. */

@@ -64,6 +64,8 @@ test("a scenario of one's own is found by its path, over the base", async (t) =>
   const wrong = join(folder, "wrong.ts");
   writeFileSync(wrong, "export const other = 1;\n");
   await t.rejects(findScenario(wrong), /exports no scenario/);
+  writeFileSync(join(folder, "broken.ts"), "export const scenario = {;\n");
+  await t.rejects(findScenario(join(folder, "broken.ts")), /broken\.ts cannot be loaded/);
   for (const [i, [text, message]] of (
     [
       ["message: 7", /a scenario has no message/],
