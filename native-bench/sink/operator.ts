@@ -32,6 +32,13 @@ export interface OperatorProfile {
   readonly messagesEnd: "refuse" | "silent";
   /** Messages from one source address. */
   readonly addressRate: BucketLimit | undefined;
+  /** Messages from one source address in each stretch of the clock: the count starts anew at its edge. */
+  readonly addressWindow: { readonly messages: number; readonly everyMs: Millis } | undefined;
+  /**
+   * "Do not double": a source address may send in a day `factor` times the most that it sent on one of the seven days before,
+   * and `floor` in any case.
+   */
+  readonly growth: { readonly factor: number; readonly floor: number; readonly dayMs: Millis } | undefined;
   /** Messages of one reverse-path domain (the SPF domain). */
   readonly domainRate: BucketLimit | undefined;
   /** Whether a message refused by a rate counts towards it all the same. */
@@ -75,6 +82,8 @@ export const openOperator: OperatorProfile = {
   messagesPerConnectionMax: 1_000_000,
   messagesEnd: "refuse",
   addressRate: undefined,
+  addressWindow: undefined,
+  growth: undefined,
   domainRate: undefined,
   refusedCount: false,
   block: undefined,
@@ -97,6 +106,8 @@ export type Rule =
   | "connection-cap"
   | "messages-per-connection"
   | "address-rate"
+  | "address-window"
+  | "growth"
   | "domain-rate"
   | "blocked"
   | "greylist"
@@ -111,6 +122,8 @@ export const breachRules: readonly Rule[] = [
   "connection-cap",
   "messages-per-connection",
   "address-rate",
+  "address-window",
+  "growth",
   "domain-rate",
   "blocked",
 ];
@@ -141,6 +154,10 @@ interface AddressState {
   connections: number;
   connectionsPeak: number;
   readonly rate: Bucket;
+  /** Messages of the window that it sent in last. */
+  window: { no: number; messages: number };
+  /** Messages by day, of the last days. */
+  readonly days: Map<number, number>;
   breachesInWindow: number;
   windowStartedAt: Instant;
   blockedUntil: Instant;
@@ -223,6 +240,11 @@ export function decideMail(operator: Operator, visit: Visit, reversePath: string
   if (!drawToken(address.rate, profile.addressRate, profile.refusedCount, now)) {
     countBreach(operator, address, now);
     return note(operator, limited("address-rate", profile.texts.addressRate));
+  }
+  const counted = countInTime(address, profile, now);
+  if (counted !== undefined) {
+    countBreach(operator, address, now);
+    return note(operator, limited(counted, profile.texts.addressRate));
   }
   const domain = domainOf(reversePath);
   if (profile.domainRate !== undefined && domain !== "") {
@@ -333,6 +355,8 @@ function addressState(operator: Operator, sourceAddress: string, now: Instant): 
       connections: 0,
       connectionsPeak: 0,
       rate: fullBucket(operator.profile.addressRate, now),
+      window: { no: 0, messages: 0 },
+      days: new Map(),
       breachesInWindow: 0,
       windowStartedAt: now,
       blockedUntil: 0,
@@ -362,6 +386,39 @@ function countBreach(operator: Operator, address: AddressState, now: Instant): v
     address.blockedUntil = now + block.blockMs;
     address.breachesInWindow = 0;
   }
+}
+
+/** Counts a message in its window and its day. Returns the rule that has no room for it: then it is not counted. */
+function countInTime(
+  address: AddressState,
+  { addressWindow, growth }: OperatorProfile,
+  now: Instant,
+): "address-window" | "growth" | undefined {
+  const day = growth === undefined ? 0 : Math.floor(now / growth.dayMs);
+  if (growth !== undefined && (address.days.get(day) ?? 0) >= allowanceOf(address.days, day, growth)) return "growth";
+  if (addressWindow !== undefined) {
+    const no = Math.floor(now / addressWindow.everyMs);
+    if (address.window.no !== no) address.window = { no, messages: 0 };
+    if (address.window.messages >= addressWindow.messages) return "address-window";
+    address.window.messages++;
+  }
+  if (growth !== undefined) address.days.set(day, (address.days.get(day) ?? 0) + 1);
+  return undefined;
+}
+
+const growthDays = 7;
+
+function allowanceOf(
+  days: Map<number, number>,
+  day: number,
+  { factor, floor }: NonNullable<OperatorProfile["growth"]>,
+): number {
+  let most = 0;
+  for (const [before, messages] of days) {
+    if (before < day - growthDays) days.delete(before);
+    else if (before < day) most = Math.max(most, messages);
+  }
+  return Math.max(floor, factor * most);
 }
 
 function fullBucket(limit: BucketLimit | undefined, now: Instant): Bucket {

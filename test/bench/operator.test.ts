@@ -50,6 +50,31 @@ test("the connection over the cap of one address is refused, another address is 
   t.ok(decideConnect(operator, source, start).accepted);
 });
 
+test("a window of the clock has room for so many messages, and its edge makes room again", async (t) => {
+  const operator = operatorWith({ addressWindow: { messages: 2, everyMs: 60_000 } });
+  const send = (now: number) => decideMail(operator, visitFrom(), "a@shop.example", now);
+  const edge = Math.ceil(start / 60_000) * 60_000;
+  t.ok(send(edge - 2).accepted);
+  t.ok(send(edge - 1).accepted);
+  t.match(send(edge - 1), { accepted: false, rule: "address-window", breach: true });
+  t.ok(send(edge).accepted);
+  t.ok(decideMail(operator, visitFrom("127.20.0.2"), "a@shop.example", edge - 1).accepted, "each address has its own");
+});
+
+test("an address may grow by a factor a day over the best of the last seven, and a new one has the floor", async (t) => {
+  const dayMs = 86_400_000;
+  const operator = operatorWith({ growth: { factor: 1.5, floor: 10, dayMs } });
+  const sent = (day: number): number => {
+    let count = 0;
+    while (decideMail(operator, visitFrom(), "a@shop.example", start + day * dayMs).accepted) count++;
+    return count;
+  };
+  t.strictSame([0, 1, 2].map(sent), [10, 15, 23]);
+  t.match(decideMail(operator, visitFrom(), "a@shop.example", start + 2 * dayMs), { rule: "growth", breach: true });
+  t.equal(sent(9), 35, "seven days later the best day still counts");
+  t.equal(sent(17), 10, "and after that no more");
+});
+
 test("an operator that hangs up without a word does so after the last 250, and that is no breach", async (t) => {
   const operator = operatorWith({ messagesPerConnectionMax: 2, messagesEnd: "silent" });
   const visit = visitFrom();
