@@ -116,11 +116,12 @@ async function bench(options: BenchOptions): Promise<number> {
     besides.push(...(await runBeside()));
     if (beside !== undefined) baseline = baselineOf(beside, besides, runs);
     if (scenario.idleQueues > 0) idleQueues = await idleQueuesOf(scenario, options.keep);
-    const { ofAll = [], ofRuns = [] } = Object.groupBy(scenario.targets, ({ value }) =>
-      /^(baseline|idleQueues)\./.test(value) ? "ofAll" : "ofRuns",
-    );
+    const { ofAll = [], ofPairs = [], ofRuns = [] } = Object.groupBy(scenario.targets, ({ value }) => scopeOf(value));
     for (const run of runs) if (run.server === "postern") checks.push(...checksOf(ofRuns, "postern", run));
     checks.push(...checksOf(ofAll, "postern", { baseline, idleQueues }));
+    const against = `${options.peer}.${scenario.signed ? "signed" : "unsigned"}`;
+    const ofThese = ofPairs.filter(({ value }) => value.startsWith(`${against}.`));
+    for (const pair of pairsOf(runs)) checks.push(...checksOf(ofThese, "postern", pair, `${against}.`));
   }
   if (options.profile) process.stdout.write(`CPU profiles are in ${folder}\n`);
   const report: BenchReport = {
@@ -217,6 +218,13 @@ function idleQueuesOf(scenario: Scenario, keep: boolean): Promise<IdleQueueRepor
 function asPeerMayRun(scenario: Scenario): Scenario {
   const { connectionsPerAddressMax } = openOperator;
   return { ...scenario, signed: false, receiver: { connectionsPerAddressMax, ...scenario.receiver } };
+}
+
+/** What a target is about: a run, all runs together, or a pair of Postern and a peer. */
+function scopeOf(value: string): "ofAll" | "ofPairs" | "ofRuns" {
+  const first = value.slice(0, value.indexOf("."));
+  if (first === "baseline" || first === "idleQueues") return "ofAll";
+  return peerNames.includes(first) ? "ofPairs" : "ofRuns";
 }
 
 function pairsOf(runs: readonly RunReport[]): Pair[] {

@@ -76,10 +76,10 @@ export function cpuWithSignatures(cpu: CpuReport, bareUs: readonly [before: numb
   return { ...cpu, bareSignatureUs, serverUsBesideSignature };
 }
 
-/** Holds the targets against a report. */
-export function checksOf(targets: readonly Target[], server: string, report: object): Check[] {
+/** Holds the targets against a report, or a part of it: `prefix` is what their paths have in front. */
+export function checksOf(targets: readonly Target[], server: string, report: object, prefix = ""): Check[] {
   return targets.map(({ value, atLeast, atMost }) => {
-    const found = numberAt(report, value);
+    const found = numberAt(report, value.slice(prefix.length));
     const met =
       found !== undefined && (atLeast === undefined || found >= atLeast) && (atMost === undefined || found <= atMost);
     const bound = [atLeast === undefined ? "" : `at least ${atLeast}`, atMost === undefined ? "" : `at most ${atMost}`];

@@ -53,7 +53,10 @@ export interface Scenario {
   readonly targets: readonly Target[];
 }
 
-/** What the run must show: a value of the report by its path, such as `finalDot.p99Ms`, and its bound. */
+/**
+ * What the run must show: a value of the report by its path, such as `finalDot.p99Ms`, and its bound. `postfix.unsigned.delivered`
+ * is the ratio of each pair with that peer, where Postern does not sign.
+ */
 export interface Target {
   readonly value: string;
   readonly atLeast?: number;

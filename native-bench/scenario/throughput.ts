@@ -15,5 +15,7 @@ export const scenario: Scenario = {
   targets: [
     { value: "cpu.serverUsBesideSignature", atMost: 250 },
     { value: "eventLoopLagMs.p99", atMost: 20 },
+    { value: "postfix.unsigned.delivered", atLeast: 8 },
+    { value: "postfix.signed.delivered", atLeast: 5 },
   ],
 };

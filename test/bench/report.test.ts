@@ -95,6 +95,12 @@ test("figures are read from the metrics text, and commits give percentiles", asy
   );
 });
 
+test("a pair with a peer is held against the targets for that peer", async (t) => {
+  const pair = { delivered: 7.5, accepted: 4, cpu: 8 };
+  const [check] = checksOf([{ value: "postfix.unsigned.delivered", atLeast: 8 }], "postern", pair, "postfix.unsigned.");
+  t.match(check, { value: "postfix.unsigned.delivered", found: 7.5, met: false });
+});
+
 test("signed mail may cost 1.3 bare signatures more than other mail", async (t) => {
   const cpu = cpuWithSignatures({ ...run.cpu, serverUsPerMessage: 690 }, [300, 400]);
   t.equal(cpu.bareSignatureUs, 350);
