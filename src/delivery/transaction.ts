@@ -22,9 +22,10 @@ export interface DialogueParts extends WorkloadParts {
 
 /**
  * A peer that was silent for longer may have closed meanwhile, so the content waits for the envelope's replies: what is
- * lost with the envelope alone counts as never tried, what is lost with the content is an unknown outcome.
+ * lost with the envelope alone counts as never tried, what is lost with the content is an unknown outcome. Receivers keep
+ * an idle connection for 10 seconds and more, and with many sources each connection rests for a second or two.
  */
-const warmMs: Millis = 1_000;
+const warmMs: Millis = 5_000;
 
 const crlf = "\r\n";
 

@@ -1,6 +1,6 @@
 // The dialogue of mail transactions, against receivers that behave and that do not.
 
-import { test } from "tap";
+import { type Test, test } from "tap";
 import type { Work } from "../../src/delivery/delivery.ts";
 import { newQuirks, openConnection } from "../../src/delivery/delivery.ts";
 import { silentLog } from "../../src/telemetry/log.ts";
@@ -272,27 +272,41 @@ test("with CHUNKING the first message is one write, and the next envelope is in 
   t.match(flights[2], /^BDAT 21 LAST\|Subject.*Hello\|$/);
 });
 
-test("after a rest the content waits for the envelope's replies, lest it be lost with a connection long gone", async (t) => {
+/** Ends the connection just when work comes after a rest of so long; returns what became of the work. */
+async function lostAfterRest(t: Test, restMs: number): Promise<readonly string[]> {
   const clock = new SimClock();
   const network = new SimNetwork();
   network.receivers.set("192.0.2.1", { extensions: chunking });
   const feed = new RecordingFeed();
   const ports = { clock, random: new SeededRandom(1), network, log: silentLog };
-  const options = { timeouts: testTimeouts, isAllowedAddress: () => true, quirks: newQuirks(clock) };
+  const options = {
+    timeouts: { ...testTimeouts, idleMs: 10_000 },
+    isAllowedAddress: () => true,
+    quirks: newQuirks(clock),
+  };
   const connection = openConnection(ports, options, specOf(), feed);
   for (let i = 0; i < 20; i++) await clock.advance(0);
   t.equal(connection.state, "idle");
-  await clock.advance(3_000);
+  await clock.advance(restMs);
+  t.equal(connection.state, "idle", "it rests still");
   const session = network.sessions[0] as PeerSession;
   session.end("close");
   const work = workOf();
   feed.waiting.push(work);
   connection.wake();
   for (let i = 0; i < 20; i++) await clock.advance(0);
-  t.same(feed.outcomes(work), ["returned"]);
   t.equal(feed.isClosed, true);
   t.same(feed.closings, []);
   t.equal(clock.pendingTimers, 0, "no timer is left behind");
+  return feed.outcomes(work);
+}
+
+test("after a long rest the content waits for the envelope's replies, lest it be lost with a connection long gone", async (t) => {
+  t.same(await lostAfterRest(t, 6_000), ["returned"]);
+});
+
+test("after a short rest the content goes with the envelope", async (t) => {
+  t.same(await lostAfterRest(t, 3_000), ["unknown final-dot"]);
 });
 
 test("a 354 for nobody is answered with a lone dot, and the session goes on", async (t) => {
