@@ -18,6 +18,8 @@ import { findPeer, peerNames } from "./peers/peers.ts";
 import { asToolsMayRun, hasPostfixTools, runWithPostfixTools } from "./peers/postfix-tools.ts";
 import { repositoryRoot } from "./postern-process.ts";
 import { startPostern } from "./postern-server.ts";
+import { isClean, loadChecks, restartChecks } from "./report/checks.ts";
+import { bareSignatureUs, cpuWithSignatures } from "./report/cpu.ts";
 import { reportHtml } from "./report/html.ts";
 import type {
   BaselineReport,
@@ -28,7 +30,7 @@ import type {
   RestartReport,
   RunReport,
 } from "./report/report.ts";
-import { bareSignatureUs, checksOf, cpuWithSignatures, isClean, machineOf, termsOf } from "./report/terms.ts";
+import { machineOf, termsOf } from "./report/terms.ts";
 import { Progress, reportText } from "./report/text.ts";
 import { runRestart } from "./restart.ts";
 import { catalog, findScenario } from "./scenario/catalog.ts";
@@ -106,7 +108,7 @@ async function bench(options: BenchOptions): Promise<number> {
       onProgress,
     });
     progress.end();
-    checks.push(...checksOf(scenario.targets, "postern", restart));
+    checks.push(...restartChecks(scenario, restart));
   } else {
     const beside = scenario.baseline === undefined ? undefined : { ...scenario.baseline, ...options.changes };
     const runBeside = async (): Promise<RunReport[]> =>
@@ -116,12 +118,7 @@ async function bench(options: BenchOptions): Promise<number> {
     besides.push(...(await runBeside()));
     if (beside !== undefined) baseline = baselineOf(beside, besides, runs);
     if (scenario.idleQueues > 0) idleQueues = await idleQueuesOf(scenario, options.keep);
-    const { ofAll = [], ofPairs = [], ofRuns = [] } = Object.groupBy(scenario.targets, ({ value }) => scopeOf(value));
-    for (const run of runs) if (run.server === "postern") checks.push(...checksOf(ofRuns, "postern", run));
-    checks.push(...checksOf(ofAll, "postern", { baseline, idleQueues }));
-    const against = `${options.peer}.${scenario.signed ? "signed" : "unsigned"}`;
-    const ofThese = ofPairs.filter(({ value }) => value.startsWith(`${against}.`));
-    for (const pair of pairsOf(runs)) checks.push(...checksOf(ofThese, "postern", pair, `${against}.`));
+    checks.push(...loadChecks(scenario, runs, pairsOf(runs), options.peer, { baseline, idleQueues }));
   }
   if (options.profile) process.stdout.write(`CPU profiles are in ${folder}\n`);
   const report: BenchReport = {
@@ -218,13 +215,6 @@ function idleQueuesOf(scenario: Scenario, keep: boolean): Promise<IdleQueueRepor
 function asPeerMayRun(scenario: Scenario): Scenario {
   const { connectionsPerAddressMax } = openOperator;
   return { ...scenario, signed: false, receiver: { connectionsPerAddressMax, ...scenario.receiver } };
-}
-
-/** What a target is about: a run, all runs together, or a pair of Postern and a peer. */
-function scopeOf(value: string): "ofAll" | "ofPairs" | "ofRuns" {
-  const first = value.slice(0, value.indexOf("."));
-  if (first === "baseline" || first === "idleQueues") return "ofAll";
-  return peerNames.includes(first) ? "ofPairs" : "ofRuns";
 }
 
 function pairsOf(runs: readonly RunReport[]): Pair[] {

@@ -7,6 +7,7 @@ import { epochMs, pause } from "./clock.ts";
 import type { LoggedEvent } from "./event-log.ts";
 import { type Buckets, bucketsSince, type PosternFigures, percentileMs } from "./postern-figures.ts";
 import { type Cpu, cpuOf, minus, residentParts } from "./process-usage.ts";
+import { cpuReport } from "./report/cpu.ts";
 import type { MemoryReport, RunReport, Sample, SourcesReport } from "./report/report.ts";
 import type { Scenario } from "./scenario/scenario.ts";
 import type { RunningServer } from "./server.ts";
@@ -294,13 +295,11 @@ async function reportOf(
   const lastAt = repliedAt.at(-1) ?? epochMs();
   const seconds = (lastAt - watch.startedAt) / 1_000;
   const delivered = repliedAt.length;
-  const usPerMessage = (cpu: number): number => (1e6 * cpu) / Math.max(1, source.acknowledged);
   const used = {
     server: minus(watch.lastUsage.server, watch.firstUsage.server),
     source: minus(watch.lastUsage.source, watch.firstUsage.source),
     receivers: minus(watch.lastUsage.receivers, watch.firstUsage.receivers),
   };
-  const sum = ({ userSeconds, systemSeconds }: Cpu): number => userSeconds + systemSeconds;
   const bytes = receipts.reduce((total, { contentBytes }) => total + contentBytes, 0);
   return {
     server: plan.serverName,
@@ -321,14 +320,7 @@ async function reportOf(
     deliveredPerSecond: delivered / seconds,
     deliveredPerSecondSteady: steadyRate(repliedAt),
     deliveredMiBPerSecond: bytes / 1_048_576 / seconds,
-    cpu: {
-      serverUsPerMessage: usPerMessage(sum(used.server)),
-      serverUsBesideSignature: usPerMessage(sum(used.server)),
-      serverUserUsPerMessage: usPerMessage(used.server.userSeconds),
-      serverSystemUsPerMessage: usPerMessage(used.server.systemSeconds),
-      sourceUsPerMessage: usPerMessage(sum(used.source)),
-      receiversUsPerMessage: usPerMessage(sum(used.receivers)),
-    },
+    cpu: cpuReport(used, source.acknowledged),
     memory: memoryOf(watch.samples),
     greeting: source.greeting,
     finalDot: source.finalDot,

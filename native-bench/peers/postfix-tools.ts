@@ -10,7 +10,8 @@ import { domainsOf, operatorsOf, overridesOf, senderDomain, zoneOf } from "../be
 import { Box } from "../box.ts";
 import { epochMs, pause } from "../clock.ts";
 import type { LoadRunPlan } from "../load-run.ts";
-import { type Cpu, cpuOf, minus } from "../process-usage.ts";
+import { type Cpu, cpuOf, minus, plus } from "../process-usage.ts";
+import { cpuReport } from "../report/cpu.ts";
 import type { RunReport } from "../report/report.ts";
 import type { Scenario } from "../scenario/scenario.ts";
 import type { Percentiles } from "../source/load-plan.ts";
@@ -108,7 +109,6 @@ export async function runWithPostfixTools(plan: LoadRunPlan): Promise<RunReport>
     const used = minus(server.cpu(), before);
     const codes = await ended;
     const delivered = taken();
-    const us = ({ userSeconds, systemSeconds }: Cpu): number => (1e6 * (userSeconds + systemSeconds)) / messages;
     return {
       server: plan.serverName,
       notes: [
@@ -131,14 +131,10 @@ export async function runWithPostfixTools(plan: LoadRunPlan): Promise<RunReport>
       deliveredPerSecond: delivered / seconds,
       deliveredPerSecondSteady: 0,
       deliveredMiBPerSecond: (delivered * bytes) / 1_048_576 / seconds,
-      cpu: {
-        serverUsPerMessage: us(used),
-        serverUsBesideSignature: us(used),
-        serverUserUsPerMessage: (1e6 * used.userSeconds) / messages,
-        serverSystemUsPerMessage: (1e6 * used.systemSeconds) / messages,
-        sourceUsPerMessage: us(sourceCpu.sum()),
-        receiversUsPerMessage: sinks.reduce((sum, { pid }) => sum + us(cpuOf(pid)), 0),
-      },
+      cpu: cpuReport(
+        { server: used, source: sourceCpu.sum(), receivers: sinks.map(({ pid }) => cpuOf(pid)).reduce(plus) },
+        messages,
+      ),
       memory: { serverPrivateMiBMax: privateMax, serverFileMiBMax: server.memory().fileMiB, serverPrivateGrowthMiB: 0 },
       greeting: notMeasured,
       finalDot: notMeasured,

@@ -4,10 +4,12 @@ import { test } from "tap";
 import { sourcesReport, whileItRuns } from "../../native-bench/load-run.ts";
 import { bucketsSince, parseFigures, percentileMs } from "../../native-bench/postern-figures.ts";
 import { cpuOf, cpuOfTree, residentParts, treeOf } from "../../native-bench/process-usage.ts";
+import { isClean, loadChecks } from "../../native-bench/report/checks.ts";
+import { cpuReport, cpuWithSignatures } from "../../native-bench/report/cpu.ts";
 import { reportHtml } from "../../native-bench/report/html.ts";
 import type { BenchReport, RunReport } from "../../native-bench/report/report.ts";
 import { barChart, lineChart } from "../../native-bench/report/svg-chart.ts";
-import { checksOf, cpuWithSignatures, isClean, machineOf, termsOf } from "../../native-bench/report/terms.ts";
+import { machineOf, termsOf } from "../../native-bench/report/terms.ts";
 import { reportText } from "../../native-bench/report/text.ts";
 import { catalog } from "../../native-bench/scenario/catalog.ts";
 
@@ -95,10 +97,48 @@ test("figures are read from the metrics text, and commits give percentiles", asy
   );
 });
 
-test("a pair with a peer is held against the targets for that peer", async (t) => {
-  const pair = { delivered: 7.5, accepted: 4, cpu: 8 };
-  const [check] = checksOf([{ value: "postfix.unsigned.delivered", atLeast: 8 }], "postern", pair, "postfix.unsigned.");
-  t.match(check, { value: "postfix.unsigned.delivered", found: 7.5, met: false });
+const nothingTogether = { baseline: undefined, idleQueues: undefined };
+
+test("each pair is held against the targets for that peer, signed or not, and peers' own runs against none", async (t) => {
+  const targets = [
+    { value: "postfix.unsigned.delivered", atLeast: 8 },
+    { value: "postfix.signed.delivered", atLeast: 5 },
+    { value: "deliveredPerSecond", atLeast: 5 },
+  ];
+  const runs = [run, { ...run, server: "postfix", deliveredPerSecond: 1 }];
+  const pairs = [7.5, 9].map((delivered) => ({ delivered, accepted: 4, cpu: 8 }));
+  const found = (signed: boolean, peer: string | undefined) =>
+    loadChecks({ targets, signed }, runs, peer === undefined ? [] : pairs, peer, nothingTogether).map(
+      ({ value, found, met }) => `${value} ${found} ${met}`,
+    );
+  t.strictSame(found(false, "postfix"), [
+    "deliveredPerSecond 5 true",
+    "postfix.unsigned.delivered 7.5 false",
+    "postfix.unsigned.delivered 9 true",
+  ]);
+  t.strictSame(found(true, "postfix").slice(1), [
+    "postfix.signed.delivered 7.5 true",
+    "postfix.signed.delivered 9 true",
+  ]);
+  t.strictSame(found(false, "exim"), ["deliveredPerSecond 5 true"], "the ratios are set for Postfix");
+  t.strictSame(found(false, undefined), ["deliveredPerSecond 5 true"]);
+});
+
+test("CPU time is told for each message, and of none it is told too", async (t) => {
+  const used = {
+    server: { userSeconds: 0.9, systemSeconds: 0.1 },
+    source: { userSeconds: 0.1, systemSeconds: 0.1 },
+    receivers: { userSeconds: 0, systemSeconds: 0.3 },
+  };
+  t.match(cpuReport(used, 1_000), {
+    serverUsPerMessage: 1_000,
+    serverUsBesideSignature: 1_000,
+    serverUserUsPerMessage: 900,
+    serverSystemUsPerMessage: 100,
+    sourceUsPerMessage: 200,
+    receiversUsPerMessage: 300,
+  });
+  t.ok(Number.isFinite(cpuReport(used, 0).serverUsPerMessage));
 });
 
 test("signed mail may cost 1.3 bare signatures more than other mail", async (t) => {
@@ -109,15 +149,12 @@ test("signed mail may cost 1.3 bare signatures more than other mail", async (t) 
 });
 
 test("a target is met, missed, or cannot be said", async (t) => {
-  const checks = checksOf(
-    [
-      { value: "cpu.serverUsPerMessage", atMost: 250 },
-      { value: "deliveredPerSecond", atLeast: 6 },
-      { value: "spool.fileToLiveMax", atMost: 3 },
-    ],
-    "postern",
-    run,
-  );
+  const targets = [
+    { value: "cpu.serverUsPerMessage", atMost: 250 },
+    { value: "deliveredPerSecond", atLeast: 6 },
+    { value: "spool.fileToLiveMax", atMost: 3 },
+  ];
+  const checks = loadChecks({ targets, signed: false }, [run], [], undefined, nothingTogether);
   t.strictSame(
     checks.map(({ found, met }) => [found, met]),
     [
@@ -161,7 +198,8 @@ test("a server that ends in the midst ends the run, with its last words", async 
 test("a report says what was changed of its scenario, and that its targets were not", async (t) => {
   const [scenario] = catalog;
   if (scenario === undefined) throw new Error("no scenario");
-  const checks = checksOf([{ value: "seconds", atMost: 3 }], "postern", run);
+  const targets = [{ value: "seconds", atMost: 3 }];
+  const checks = loadChecks({ targets, signed: false }, [run], [], undefined, nothingTogether);
   const textWith = (changed: readonly string[]): string =>
     reportText({
       scenario: "throughput",
