@@ -9,11 +9,12 @@ import { hasProgram } from "../../test/peers/processes.ts";
 import { domainsOf, operatorsOf, overridesOf, senderDomain, zoneOf } from "../bench-world.ts";
 import { Box } from "../box.ts";
 import { epochMs, pause } from "../clock.ts";
-import type { LoadRunPlan } from "../load-run.ts";
+import { type LoadRunPlan, whileItRuns } from "../load-run.ts";
 import { type Cpu, cpuOf, minus, plus } from "../process-usage.ts";
 import { cpuReport } from "../report/cpu.ts";
 import type { RunReport } from "../report/report.ts";
 import type { Scenario } from "../scenario/scenario.ts";
+import type { RunningServer } from "../server.ts";
 import type { Percentiles } from "../source/load-plan.ts";
 import { packagesFolder } from "./peer-process.ts";
 
@@ -21,6 +22,8 @@ import { packagesFolder } from "./peer-process.ts";
 const toolDomainsMax = 8;
 const stallMs = 60_000;
 const pollMs = 100;
+/** For a smtp-source to say QUIT and end, once all is delivered or nothing comes any more. */
+const endMs = 10_000;
 const sinkBacklog = 1_000;
 
 export function hasPostfixTools(): boolean {
@@ -32,16 +35,32 @@ function unpacked(): string | undefined {
   return existsSync(folder) ? folder : undefined;
 }
 
-function startTool(name: string, args: readonly string[], output: "pipe" | "ignore"): ChildProcess {
-  const folder = unpacked();
-  const inFolder = folder !== undefined && existsSync(join(folder, "usr/sbin", name));
-  const command = inFolder ? join(folder, "usr/sbin", name) : name;
-  const env = inFolder ? { ...process.env, LD_LIBRARY_PATH: join(folder, "usr/lib/postfix") } : process.env;
-  const child = spawn(command, args, { env, stdio: ["ignore", output, "inherit"] });
-  const kill = (): void => void child.kill("SIGKILL");
-  process.on("exit", kill);
-  child.once("exit", () => process.off("exit", kill));
-  return child;
+/** The tools of one run: they end with it, however it ends. */
+class Tools {
+  readonly #running = new Set<ChildProcess>();
+  readonly #kill = (): void => {
+    for (const child of this.#running) child.kill("SIGKILL");
+  };
+
+  constructor() {
+    process.on("exit", this.#kill);
+  }
+
+  start(name: string, args: readonly string[], output: "pipe" | "ignore"): ChildProcess {
+    const folder = unpacked();
+    const inFolder = folder !== undefined && existsSync(join(folder, "usr/sbin", name));
+    const command = inFolder ? join(folder, "usr/sbin", name) : name;
+    const env = inFolder ? { ...process.env, LD_LIBRARY_PATH: join(folder, "usr/lib/postfix") } : process.env;
+    const child = spawn(command, args, { env, stdio: ["ignore", output, "inherit"] });
+    this.#running.add(child);
+    child.once("exit", () => this.#running.delete(child));
+    return child;
+  }
+
+  [Symbol.dispose](): void {
+    this.#kill();
+    process.off("exit", this.#kill);
+  }
 }
 
 const notMeasured: Percentiles = { count: 0, p50Ms: 0, p90Ms: 0, p99Ms: 0, p999Ms: 0, maxMs: 0 };
@@ -72,110 +91,118 @@ export async function runWithPostfixTools(plan: LoadRunPlan): Promise<RunReport>
     seed: 1,
     isTemporary: !plan.keep,
   });
+  using tools = new Tools();
   const sinks = operatorsOf(scenario).flatMap(({ addresses }) =>
-    addresses.map((address) => new ToolSink(`${address}:${box.places.deliveryPort}`)),
+    addresses.map((address) => new ToolSink(tools, `${address}:${box.places.deliveryPort}`)),
   );
-  const taken = (): number => sinks.reduce((sum, { messages }) => sum + messages, 0);
   const server = await plan.start(box);
   try {
-    const domains = domainsOf(scenario).map(({ domain }) => domain);
-    const { messages } = scenario;
-    const each = messages / domains.length;
-    const sessions = scenario.sessions / domains.length;
-    const bytes = typeof scenario.bodyBytes === "number" ? scenario.bodyBytes : (scenario.bodyBytes[0]?.bytes ?? 0);
-    const before = server.cpu();
-    const startedAt = epochMs();
-    let acceptedAt: number | undefined;
-    const { host, port } = server.target;
-    // Without -d it connects anew for each message.
-    const keeps = scenario.messagesPerSession > 1 ? ["-d"] : [];
-    const options = [...keeps, "-s", sessions, "-l", bytes, "-m", each, "-f", `bench@${senderDomain}`];
-    const sources = domains.map((domain) =>
-      startTool("smtp-source", [...options, "-t", `u@${domain}`, `${host}:${port}`].map(String), "ignore"),
-    );
-    const sourceCpu = new CpuWatch(sources);
-    const ended = Promise.all(
-      sources.map((child) => new Promise<number | null>((resolve) => child.once("exit", resolve))),
-    );
-    void ended.then(() => (acceptedAt = epochMs()));
-    let [progressAt, progress, privateMax] = [startedAt, 0, 0];
-    while (taken() < messages && epochMs() - progressAt < stallMs) {
-      await pause(pollMs);
-      sourceCpu.look();
-      privateMax = Math.max(privateMax, server.memory().anonymousMiB);
-      if (taken() > progress) [progress, progressAt] = [taken(), epochMs()];
-    }
-    const seconds = (Math.max(...sinks.map(({ lastAt }) => lastAt)) - startedAt) / 1_000;
-    const used = minus(server.cpu(), before);
-    const codes = await ended;
-    const delivered = taken();
-    return {
-      server: plan.serverName,
-      notes: [
-        ...plan.notes,
-        `smtp-source and smtp-sink of Postfix: ${domains.length} domains, ${sessions} sessions each; lost and twice by numbers alone, damage and limits not looked at`,
-      ],
-      messages,
-      recipientsPerMessage: 1,
-      accepted: codes.every((code) => code === 0) ? messages : 0,
-      delivered,
-      refused: 0,
-      bounced: 0,
-      repeatsAfterLostReply: 0,
-      lost: Math.max(0, messages - delivered),
-      duplicates: Math.max(0, delivered - messages),
-      damaged: 0,
-      breaches: 0,
-      seconds,
-      acceptedPerSecond: messages / (((acceptedAt ?? epochMs()) - startedAt) / 1_000),
-      deliveredPerSecond: delivered / seconds,
-      deliveredPerSecondSteady: 0,
-      deliveredMiBPerSecond: (delivered * bytes) / 1_048_576 / seconds,
-      cpu: cpuReport(
-        { server: used, source: sourceCpu.sum(), receivers: sinks.map(({ pid }) => cpuOf(pid)).reduce(plus) },
-        messages,
-      ),
-      memory: { serverPrivateMiBMax: privateMax, serverFileMiBMax: server.memory().fileMiB, serverPrivateGrowthMiB: 0 },
-      greeting: notMeasured,
-      finalDot: notMeasured,
-      connectTo250: notMeasured,
-      acceptToDelivery: notMeasured,
-      deferralsByOperator: [],
-      samples: [],
-      problem: codes.some((code) => code !== 0) ? "smtp-source ended with a failure" : undefined,
-    };
+    return await whileItRuns(server, measure(plan, scenario, server, tools, sinks));
   } finally {
     await server.stop();
-    for (const sink of sinks) sink.stop();
   }
+}
+
+async function measure(
+  plan: LoadRunPlan,
+  scenario: Scenario,
+  server: RunningServer,
+  tools: Tools,
+  sinks: readonly ToolSink[],
+): Promise<RunReport> {
+  const taken = (): number => sinks.reduce((sum, { messages }) => sum + messages, 0);
+  const domains = domainsOf(scenario).map(({ domain }) => domain);
+  const { messages } = scenario;
+  const each = messages / domains.length;
+  const sessions = scenario.sessions / domains.length;
+  const bytes = typeof scenario.bodyBytes === "number" ? scenario.bodyBytes : (scenario.bodyBytes[0]?.bytes ?? 0);
+  const before = server.cpu();
+  const startedAt = epochMs();
+  let acceptedAt: number | undefined;
+  const { host, port } = server.target;
+  // Without -d it connects anew for each message.
+  const keeps = scenario.messagesPerSession > 1 ? ["-d"] : [];
+  const options = [...keeps, "-s", sessions, "-l", bytes, "-m", each, "-f", `bench@${senderDomain}`];
+  const sources = domains.map((domain) =>
+    tools.start("smtp-source", [...options, "-t", `u@${domain}`, `${host}:${port}`].map(String), "ignore"),
+  );
+  const sourceCpu = new CpuWatch(sources);
+  const ended = Promise.all(
+    sources.map((child) => new Promise<number | null>((resolve) => child.once("exit", resolve))),
+  );
+  void ended.then(() => (acceptedAt = epochMs()));
+  let isGone = false;
+  void server.ended.then(() => (isGone = true));
+  let [progressAt, progress, privateMax] = [startedAt, 0, 0];
+  while (!isGone && taken() < messages && epochMs() - progressAt < stallMs) {
+    await pause(pollMs);
+    sourceCpu.look();
+    privateMax = Math.max(privateMax, server.memory().anonymousMiB);
+    if (taken() > progress) [progress, progressAt] = [taken(), epochMs()];
+  }
+  const seconds = (Math.max(...sinks.map(({ lastAt }) => lastAt)) - startedAt) / 1_000;
+  const used = minus(server.cpu(), before);
+  // Whoever has not had the answers by now is not waited for.
+  const limit = setTimeout(() => sources.forEach((child) => void child.kill("SIGKILL")), endMs);
+  const codes = await ended;
+  clearTimeout(limit);
+  const delivered = taken();
+  return {
+    server: plan.serverName,
+    notes: [
+      ...plan.notes,
+      `smtp-source and smtp-sink of Postfix: ${domains.length} domains, ${sessions} sessions each; lost and twice by numbers alone, damage and limits not looked at`,
+    ],
+    messages,
+    recipientsPerMessage: 1,
+    accepted: codes.every((code) => code === 0) ? messages : 0,
+    delivered,
+    refused: 0,
+    bounced: 0,
+    repeatsAfterLostReply: 0,
+    lost: Math.max(0, messages - delivered),
+    duplicates: Math.max(0, delivered - messages),
+    damaged: 0,
+    breaches: 0,
+    seconds,
+    acceptedPerSecond: messages / (((acceptedAt ?? epochMs()) - startedAt) / 1_000),
+    deliveredPerSecond: delivered / seconds,
+    deliveredPerSecondSteady: 0,
+    deliveredMiBPerSecond: (delivered * bytes) / 1_048_576 / seconds,
+    cpu: cpuReport(
+      { server: used, source: sourceCpu.sum(), receivers: sinks.map(({ pid }) => cpuOf(pid)).reduce(plus) },
+      messages,
+    ),
+    memory: { serverPrivateMiBMax: privateMax, serverFileMiBMax: server.memory().fileMiB, serverPrivateGrowthMiB: 0 },
+    greeting: notMeasured,
+    finalDot: notMeasured,
+    connectTo250: notMeasured,
+    acceptToDelivery: notMeasured,
+    deferralsByOperator: [],
+    samples: [],
+    problem: codes.some((code) => code !== 0) ? "smtp-source ended with a failure" : undefined,
+  };
 }
 
 /** smtp-sink, and the messages that it says it took. */
 class ToolSink {
-  readonly #child: ChildProcess;
+  readonly pid: number;
   messages = 0;
   /** When the counters last changed; 0 before. */
   lastAt = 0;
 
-  constructor(listen: string) {
+  constructor(tools: Tools, listen: string) {
     // Its counters are sessions, QUITs and messages, written over each other on one line.
-    this.#child = startTool("smtp-sink", ["-u", "root", "-c", listen, String(sinkBacklog)], "pipe");
+    const child = tools.start("smtp-sink", ["-u", "root", "-c", listen, String(sinkBacklog)], "pipe");
+    this.pid = child.pid ?? 0;
     let rest = "";
-    this.#child.stdout?.on("data", (chunk: Buffer) => {
+    child.stdout?.on("data", (chunk: Buffer) => {
       const lines = (rest + chunk.toString("latin1")).split("\r");
       rest = lines.pop() ?? "";
       const count = Number(/mesg=(\d+)/.exec(lines.at(-1) ?? "")?.[1] ?? this.messages);
       if (count > this.messages) this.lastAt = epochMs();
       this.messages = count;
     });
-  }
-
-  get pid(): number {
-    return this.#child.pid ?? 0;
-  }
-
-  stop(): void {
-    this.#child.kill("SIGKILL");
   }
 }
 
